@@ -1,0 +1,154 @@
+//! The claims of an access token.
+
+use std::borrow::Cow;
+
+use super::{ClaimName, Failed};
+use crate::ids::{ClientId, Issuer, ScopeSet, Subject, TokenId};
+use crate::jose::json::{self, Value};
+use crate::jose::jws::{Unverified, Verified};
+use crate::time::UnixTime;
+
+/// Latest accepted date: the last second of the year 9999. Beyond it nothing is a date, and sums could saturate.
+const LATEST: i64 = 253_402_300_799;
+
+/// A claim as it stands in the payload. "Could not be read" is an answer of its own: CVE-2026-25537 took
+/// it for "absent".
+#[derive(Debug)]
+pub(super) enum Claim<T> {
+    Absent,
+    Malformed,
+    Present(T),
+}
+
+impl<T> Claim<T> {
+    fn of(value: Option<T>) -> Self {
+        value.map_or(Self::Malformed, Self::Present)
+    }
+
+    /// The value of a claim that RFC 9068 §2.2 requires.
+    pub(super) fn required(self, name: ClaimName) -> Result<T, Failed> {
+        self.optional(name)?.ok_or(Failed::ClaimMissing(name))
+    }
+
+    /// The value of a claim that may be absent.
+    pub(super) fn optional(self, name: ClaimName) -> Result<Option<T>, Failed> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Malformed => Err(Failed::ClaimMalformed(name)),
+            Self::Present(value) => Ok(Some(value)),
+        }
+    }
+}
+
+/// `aud`: a string or an array of them (RFC 7519 §4.1.3).
+#[derive(Debug)]
+pub(super) enum Audience<'p> {
+    One(Cow<'p, str>),
+    Many,
+}
+
+/// What the payload of a token says whose signature held.
+#[derive(Debug)]
+pub(super) struct Claims<'p> {
+    pub(super) issuer: Claim<Cow<'p, str>>,
+    pub(super) audience: Claim<Audience<'p>>,
+    pub(super) expires: Claim<UnixTime>,
+    pub(super) not_before: Claim<UnixTime>,
+    pub(super) issued: Claim<UnixTime>,
+    pub(super) subject: Claim<Subject>,
+    pub(super) client: Claim<ClientId>,
+    pub(super) token_id: Claim<TokenId>,
+    pub(super) scopes: Claim<ScopeSet>,
+    /// Whether `cnf` is there at all, of whatever type: a binding we cannot read is a binding.
+    pub(super) bound: bool,
+}
+
+impl<'p> Claims<'p> {
+    /// Reads the payload. Takes a [`Verified`], so that no claim is looked at before its signature held.
+    pub(super) fn parse(signature_held: Verified<'p>) -> Result<Self, Failed> {
+        let mut claims = Self {
+            issuer: Claim::Absent,
+            audience: Claim::Absent,
+            expires: Claim::Absent,
+            not_before: Claim::Absent,
+            issued: Claim::Absent,
+            subject: Claim::Absent,
+            client: Claim::Absent,
+            token_id: Claim::Absent,
+            scopes: Claim::Absent,
+            bound: false,
+        };
+        json::each_member(signature_held.payload(), |name, value| match &*name {
+            "iss" => claims.issuer = Claim::of(owned_text(value)),
+            "aud" => claims.audience = Claim::of(audience(value)),
+            "exp" => claims.expires = Claim::of(date(&value)),
+            "nbf" => claims.not_before = Claim::of(date(&value)),
+            "iat" => claims.issued = Claim::of(date(&value)),
+            "sub" => claims.subject = text(&value, |text| Subject::parse(text).ok()),
+            "client_id" => claims.client = text(&value, |text| ClientId::parse(text).ok()),
+            "jti" => claims.token_id = text(&value, |text| TokenId::parse(text).ok()),
+            "scope" => claims.scopes = text(&value, |text| ScopeSet::parse(text).ok()),
+            "cnf" => claims.bound = true,
+            _ => {}
+        })
+        .map_err(|_| Failed::Payload)?;
+        Ok(claims)
+    }
+}
+
+/// Whose token it claims to be: read before the signature, because it says which configuration to look up.
+pub(super) fn claimed_issuer(token: &Unverified<'_>) -> Result<Issuer, Failed> {
+    match json::peek(token.dangerous_unverified_payload(), "iss") {
+        Ok(Some(value)) => text(&value, |text| Issuer::parse(text).ok()).required(ClaimName::Iss),
+        Ok(None) => Err(Failed::ClaimMissing(ClaimName::Iss)),
+        Err(_) => Err(Failed::Payload),
+    }
+}
+
+fn text<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Option<T>) -> Claim<T> {
+    Claim::of(value.as_text().and_then(parse))
+}
+
+fn owned_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    if let Value::Text(text) = value {
+        Some(text)
+    } else {
+        None
+    }
+}
+
+fn audience(value: Value<'_>) -> Option<Audience<'_>> {
+    let Value::Array(mut items) = value else {
+        return owned_text(value).map(Audience::One);
+    };
+    match items.len() {
+        0 => None,
+        1 => items.pop().and_then(owned_text).map(Audience::One),
+        _ => items
+            .iter()
+            .all(|item| item.as_text().is_some())
+            .then_some(Audience::Many),
+    }
+}
+
+/// A `NumericDate` (RFC 7519 §2): a JSON number, which may have a fraction.
+fn date(value: &Value<'_>) -> Option<UnixTime> {
+    match *value {
+        Value::Integer(secs) if (0..=LATEST).contains(&secs) => Some(UnixTime::from_secs(secs)),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "the range makes the product fit; a fraction of a millisecond does not matter"
+        )]
+        Value::Float(secs) if (0.0..=LATEST as f64).contains(&secs) => {
+            Some(UnixTime::from_millis((secs * 1000.0) as i64))
+        }
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Text(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}

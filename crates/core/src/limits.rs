@@ -1,0 +1,24 @@
+//! Every named bound. Each has a test at the limit and one past it, in the room that enforces it.
+
+/// Longest `Authorization` value read, in bytes (an ES256 access token is about 700).
+pub const AUTHORIZATION_BYTES: usize = 8 * 1024;
+/// Largest request body, in bytes, unless configured otherwise.
+pub const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Deepest nesting of arrays and objects in a request body, a token or a metadata document.
+pub const JSON_DEPTH: usize = 64;
+/// Longest tool, prompt or resource name, in bytes.
+pub const NAME_BYTES: usize = 1024;
+/// Longest JSON-RPC id, in bytes of its JSON text.
+pub const ID_BYTES: usize = 256;
+/// Most scopes in one token or request.
+pub const SCOPES: usize = 128;
+/// Longest single scope token, in bytes.
+pub const SCOPE_BYTES: usize = 256;
+/// Largest JWK Set document, in bytes.
+pub const JWKS_BYTES: usize = 256 * 1024;
+/// Most keys read from one JWK Set.
+pub const JWKS_KEYS: usize = 100;
+/// Largest metadata document fetched from another party, in bytes.
+pub const METADATA_BYTES: usize = 64 * 1024;
+/// Largest client ID metadata document, in bytes (draft-ietf-oauth-client-id-metadata-document §6.6 advises 5 kB).
+pub const CLIENT_METADATA_BYTES: usize = 5 * 1024;

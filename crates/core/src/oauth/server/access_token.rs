@@ -1,0 +1,83 @@
+//! Access tokens as JWTs (RFC 9068).
+
+use serde_json::json;
+
+use crate::ids::{ClientId, Issuer, ResourceUri, ScopeSet, TokenId};
+use crate::jose::jws::{self, SigningUnavailable, TokenSigner};
+use crate::random::{self, RandomUnavailable, SecureRandom};
+use crate::secret::Secret;
+use crate::time::{Lifetime, UnixTime};
+
+/// RFC 9068 §2.1.
+pub const TYPE: &str = "at+jwt";
+
+/// What a token is to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'c> {
+    /// `iss`
+    pub issuer: &'c Issuer,
+    /// `sub`: the user, or the client itself where there is none (RFC 9068 §2.2).
+    pub subject: &'c str,
+    /// `client_id`
+    pub client: &'c ClientId,
+    /// `aud`: exactly one resource, as a string.
+    pub resource: &'c ResourceUri,
+    /// `scope`
+    pub scopes: &'c ScopeSet,
+    /// From `iat` to `exp`.
+    pub lifetime: Lifetime,
+}
+
+/// No token could be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotIssued {
+    /// No randomness for its identifier.
+    #[error(transparent)]
+    Random(#[from] RandomUnavailable),
+    /// No signature.
+    #[error(transparent)]
+    Signing(#[from] SigningUnavailable),
+    /// Its identifier is none: a bug.
+    #[error("the token identifier is malformed")]
+    Identifier,
+}
+
+/// A signed token.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub text: Secret,
+    /// Its `jti`, under which it is recorded.
+    pub id: TokenId,
+}
+
+impl Claims<'_> {
+    /// Signs a token of these claims.
+    ///
+    /// # Errors
+    /// [`NotIssued`].
+    pub fn issue(
+        &self,
+        signer: &dyn TokenSigner,
+        random: &dyn SecureRandom,
+        now: UnixTime,
+    ) -> Result<AccessToken, NotIssued> {
+        let id = TokenId::parse(&random::token::<16>(random)?).map_err(|_| NotIssued::Identifier)?;
+        let claims = [
+            ("iss", json!(self.issuer)),
+            ("sub", json!(self.subject)),
+            ("aud", json!(self.resource)),
+            ("client_id", json!(self.client)),
+            ("scope", json!(self.scopes)),
+            ("iat", json!(now.as_secs())),
+            ("exp", json!(now.plus(self.lifetime).as_secs())),
+            ("jti", json!(id)),
+        ];
+        let claims = claims
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let text = Secret::new(jws::sign(signer, TYPE, &claims)?);
+        Ok(AccessToken { text, id })
+    }
+}

@@ -1,0 +1,26 @@
+//! Room 1: bytes become a typed request. Parses and believes nothing.
+//!
+//! Takes: headers, query and body bytes. Gives: [`Presented`] and [`Call`]. May use: `limits`, `ids`, `secret`.
+//! Never: trusts, verifies, decides, allocates without a bound.
+//!
+//! Everything that could be read in two ways is refused here, because the server behind us reads the same bytes
+//! with another parser: a name twice, a header that contradicts the body, two credentials.
+
+mod agreement;
+mod call;
+pub mod challenge;
+mod envelope;
+mod error;
+// Lists are filtered for policy's sake: an agent has none.
+#[cfg(feature = "policy")]
+pub(crate) mod flat;
+pub(crate) mod json;
+mod method;
+mod presented;
+
+pub use agreement::{LEGACY_VERSIONS, MODERN_VERSIONS};
+pub use call::{Call, Kind, RequestId};
+pub use challenge::Challenge;
+pub use error::Error;
+pub use method::{Era, Method, Target};
+pub use presented::{BearerToken, Presented};
