@@ -1,0 +1,285 @@
+//! The keys of one issuer, cached.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::ACCEPT;
+use portcullis_core::ids::{Issuer, KeyId};
+use portcullis_core::jose::jwk::KeySet;
+use portcullis_core::limits;
+use portcullis_core::time::{Lifetime, UnixTime};
+use tokio::sync::{Mutex, MutexGuard};
+use url::Url;
+
+use super::freshness;
+use super::metadata::{PATIENCE, authorization_server_metadata};
+use crate::clock::Clock;
+use crate::fetch::{Fetcher, Limits};
+use crate::offload;
+
+/// Shortest time between two fetches, whatever tokens name: a flood of unknown names costs the issuer nothing.
+const COOLDOWN: Lifetime = Lifetime::from_secs(30);
+/// The same before there ever was a set: an issuer that starts a moment after us is found soon.
+const FIRST_COOLDOWN: Lifetime = Lifetime::from_secs(1);
+/// How long the last good set is used when the issuer does not answer.
+const LAST_RESORT: Lifetime = Lifetime::from_hours(24);
+/// How long a set from a file is used before the file is read again.
+const FILE_FRESH: Lifetime = Lifetime::from_minutes(1);
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeysFrom {
+    /// A JWK Set at this URL.
+    Url(Url),
+    /// The issuer's metadata (RFC 8414, then OpenID Connect Discovery) names it.
+    Metadata,
+    /// A file.
+    File(PathBuf),
+}
+
+/// No keys to verify with now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys of issuer `{issuer}` cannot be had: {detail}")]
+pub struct KeysUnavailable {
+    /// The issuer.
+    pub issuer: String,
+    /// What went wrong at the last attempt.
+    pub detail: String,
+}
+
+/// The cached keys of one configured issuer.
+pub struct IssuerKeys {
+    issuer: Issuer,
+    from: KeysFrom,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+    snapshot: ArcSwapOption<Snapshot>,
+    /// Held while fetching: one fetch at a time.
+    turn: Mutex<Attempts>,
+}
+
+/// A good set and its times.
+struct Snapshot {
+    keys: Arc<KeySet>,
+    fetched: UnixTime,
+    fresh_until: UnixTime,
+}
+
+/// What is remembered of fetching.
+#[derive(Default)]
+struct Attempts {
+    last: Option<UnixTime>,
+    trouble: String,
+}
+
+impl IssuerKeys {
+    /// For one issuer. Nothing is fetched before it is needed.
+    #[must_use]
+    pub fn new(issuer: Issuer, from: KeysFrom, fetcher: Fetcher, clock: Arc<dyn Clock>) -> Self {
+        let (snapshot, turn) = (ArcSwapOption::empty(), Mutex::default());
+        Self {
+            issuer,
+            from,
+            fetcher,
+            clock,
+            snapshot,
+            turn,
+        }
+    }
+
+    /// The set to verify a token with that names `kid`: the cached one when it has the key, else one refetch
+    /// (single flight, with cooldown), else the cached one.
+    ///
+    /// # Errors
+    /// [`KeysUnavailable`] when there never was a usable set, or none in the last 24 hours.
+    pub async fn for_kid(&self, kid: Option<&KeyId>) -> Result<Arc<KeySet>, KeysUnavailable> {
+        let now = self.clock.now();
+        let held = self.snapshot.load_full();
+        let turn = match &held {
+            Some(snapshot) if snapshot.has(kid) => {
+                if now < snapshot.fresh_until {
+                    return Ok(Arc::clone(&snapshot.keys));
+                }
+                // It has the key and may be stale: whoever finds the turn free asks again, the others go on.
+                match self.turn.try_lock() {
+                    Ok(turn) => turn,
+                    Err(_) if now < snapshot.fetched.plus(LAST_RESORT) => {
+                        return Ok(Arc::clone(&snapshot.keys));
+                    }
+                    Err(_) => self.turn.lock().await,
+                }
+            }
+            Some(_) | None => self.turn.lock().await,
+        };
+        self.refresh(held.as_ref(), turn).await
+    }
+
+    /// The cached set, if any, without waiting. Its pointer identity changes when the set changes.
+    #[must_use]
+    pub fn cached(&self) -> Option<Arc<KeySet>> {
+        self.snapshot
+            .load()
+            .as_ref()
+            .map(|snapshot| Arc::clone(&snapshot.keys))
+    }
+
+    /// Fetches unless someone just did, and gives the best set there is.
+    async fn refresh(
+        &self,
+        held: Option<&Arc<Snapshot>>,
+        mut turn: MutexGuard<'_, Attempts>,
+    ) -> Result<Arc<KeySet>, KeysUnavailable> {
+        // The time now, not when the turn was asked for: another may have fetched in between.
+        let now = self.clock.now();
+        let current = self.snapshot.load_full();
+        let replaced = match (held, &current) {
+            (Some(held), Some(current)) => !Arc::ptr_eq(held, current),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let cooldown = if current.is_some() {
+            COOLDOWN
+        } else {
+            FIRST_COOLDOWN
+        };
+        // A clock that was set back must not stop fetching for good.
+        let cooling = turn
+            .last
+            .is_some_and(|last| last <= now && now < last.plus(cooldown));
+        if !replaced && !cooling {
+            // Noted before the wait: a caller that goes away leaves the cooldown behind.
+            turn.last = Some(now);
+            "the last fetch was given up".clone_into(&mut turn.trouble);
+            match self.fetch().await {
+                Ok((keys, fresh_for)) => {
+                    turn.trouble.clear();
+                    return Ok(self.keep(keys, now, fresh_for, current.as_deref()));
+                }
+                Err(trouble) => {
+                    tracing::warn!(issuer = %self.issuer, %trouble, "the issuer's keys could not be fetched");
+                    turn.trouble = trouble;
+                }
+            }
+        }
+        match current {
+            Some(current) if now < current.fetched.plus(LAST_RESORT) => Ok(Arc::clone(&current.keys)),
+            Some(_) | None => Err(KeysUnavailable {
+                issuer: self.issuer.as_str().to_owned(),
+                detail: turn.trouble.clone(),
+            }),
+        }
+    }
+
+    /// Puts a fetched set in place. When it says what the old one said, the old one stays: whatever was verified with
+    /// it stays verified.
+    fn keep(&self, keys: KeySet, now: UnixTime, fresh_for: Lifetime, old: Option<&Snapshot>) -> Arc<KeySet> {
+        for skipped in keys.skipped() {
+            tracing::debug!(issuer = %self.issuer, index = skipped.index, problem = %skipped.problem, "a key is left out");
+        }
+        let keys = match old {
+            Some(old) if same(&old.keys, &keys) => Arc::clone(&old.keys),
+            Some(_) | None => Arc::new(keys),
+        };
+        let snapshot = Snapshot {
+            keys: Arc::clone(&keys),
+            fetched: now,
+            fresh_until: now.plus(fresh_for),
+        };
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        keys
+    }
+
+    async fn fetch(&self) -> Result<(KeySet, Lifetime), String> {
+        let (text, fresh_for) = match &self.from {
+            KeysFrom::Url(url) => self.fetch_from(url).await?,
+            KeysFrom::Metadata => self.fetch_from(&self.named_by_metadata().await?).await?,
+            KeysFrom::File(path) => (read(path.clone()).await?, FILE_FRESH),
+        };
+        let keys = KeySet::parse(&text).map_err(|error| error.to_string())?;
+        // An empty set is what a broken issuer publishes; taking it would lock everyone out.
+        if keys.is_empty() {
+            Err("it has no usable key".to_owned())
+        } else {
+            Ok((keys, fresh_for))
+        }
+    }
+
+    async fn named_by_metadata(&self) -> Result<Url, String> {
+        let metadata = authorization_server_metadata(&self.fetcher, &self.issuer)
+            .await
+            .map_err(|e| e.to_string())?;
+        let url = metadata.get("jwks_uri").and_then(serde_json::Value::as_str);
+        let url = url.ok_or_else(|| "its metadata has no text `jwks_uri`".to_owned())?;
+        Url::parse(url).map_err(|error| format!("its `jwks_uri` is not a URL: {error}"))
+    }
+
+    async fn fetch_from(&self, url: &Url) -> Result<(Bytes, Lifetime), String> {
+        let request = http::Request::get(url.as_str())
+            .header(ACCEPT, "application/jwk-set+json, application/json")
+            .body(Bytes::new())
+            .map_err(|error| error.to_string())?;
+        let limits = Limits {
+            body: limits::JWKS_BYTES,
+            time: PATIENCE,
+        };
+        let answer = self
+            .fetcher
+            .send(request, limits)
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("`{url}` answered {}", answer.status()));
+        }
+        let fresh_for = freshness::lifetime(answer.headers());
+        Ok((answer.into_body(), fresh_for))
+    }
+}
+
+impl Snapshot {
+    /// Whether a token that names this key can be verified without asking again.
+    fn has(&self, kid: Option<&KeyId>) -> bool {
+        kid.is_none_or(|kid| self.keys.names(kid))
+    }
+}
+
+impl std::fmt::Debug for IssuerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuerKeys")
+            .field("issuer", &self.issuer)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether two sets hold the same keys under the same names, in the same order.
+fn same(old: &KeySet, new: &KeySet) -> bool {
+    let named = |set: &KeySet| {
+        set.iter()
+            .map(|key| (key.kid().cloned(), *key.thumbprint()))
+            .collect::<Vec<_>>()
+    };
+    named(old) == named(new)
+}
+
+async fn read(path: PathBuf) -> Result<Bytes, String> {
+    let at = path.display().to_string();
+    let text = offload::run(move || read_bounded(&path))
+        .await
+        .map_err(|lost| lost.to_string())?;
+    text.map(Bytes::from)
+        .map_err(|error| format!("`{at}` cannot be read: {error}"))
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    // One byte more than allowed, so that the parser sees that it is too much.
+    let most = u64::try_from(limits::JWKS_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    std::fs::File::open(path)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
+}
