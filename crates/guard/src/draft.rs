@@ -1,0 +1,115 @@
+//! The record of a decision, filled in as far as the call came.
+
+use portcullis_core::audit::{Actor, Decision, DigestKey, TokenHash, Verdict};
+use portcullis_core::identity::{Confirmation, VerifiedIdentity};
+use portcullis_core::ids::ScopeSet;
+use portcullis_core::policy::{Denial, Needs, Permit};
+use portcullis_core::wire::{Call, Era, RequestId, Target};
+
+use crate::arrival::Arrival;
+use crate::endpoint::Endpoint;
+use crate::reason::Reason;
+
+/// A decision before it is made, and what the answer to a refusal must know of the call.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    decision: Decision,
+    pub(crate) era: Option<Era>,
+    pub(crate) id: Option<RequestId>,
+}
+
+impl Draft {
+    /// Nothing is known but where it came from and where to.
+    pub(crate) fn new(arrival: &Arrival, endpoint: &Endpoint) -> Self {
+        let decision = Decision {
+            request: arrival.request().to_owned(),
+            actor: None,
+            server: endpoint.server().as_str().to_owned(),
+            method: None,
+            target: None,
+            target_kind: None,
+            effect: None,
+            scopes_held: ScopeSet::new(),
+            scopes_needed: ScopeSet::new(),
+            verdict: Verdict::Denied,
+            reason: "",
+            fault: None,
+            rules: Vec::new(),
+            token: None,
+            arguments: None,
+            confirmation: None,
+            status: 0,
+            era: None,
+            peer: arrival.peer().map(|peer| peer.to_string()),
+        };
+        Self {
+            decision,
+            era: None,
+            id: None,
+        }
+    }
+
+    /// Who calls.
+    pub(crate) fn by(mut self, who: &VerifiedIdentity) -> Self {
+        self.decision.actor = Some(Actor {
+            issuer: Some(who.issuer().as_str().to_owned()),
+            agent: Some(who.client().as_str().to_owned()),
+            user: (!who.is_client_itself()).then(|| who.subject().as_str().to_owned()),
+        });
+        self.decision.scopes_held = who.scopes().clone();
+        self.decision.token = Some(TokenHash::of(who.token_id()));
+        self.decision.confirmation = Some(match who.confirmation() {
+            Confirmation::Bearer => "bearer",
+        });
+        self
+    }
+
+    /// What is called.
+    pub(crate) fn calls(&mut self, call: &Call, key: &DigestKey) {
+        self.era = Some(call.era());
+        self.id = call.id().cloned();
+        self.decision.era = Some(match call.era() {
+            Era::Modern => "modern",
+            Era::Legacy => "legacy",
+        });
+        self.decision.method = Some(call.method().as_str().to_owned());
+        if let Some(target) = call.target() {
+            self.decision.target = Some(target.as_str().to_owned());
+            self.decision.target_kind = Some(match target {
+                Target::Tool(_) => "tool",
+                Target::Prompt(_) => "prompt",
+                Target::Resource(_) => "resource",
+                Target::Task(_) => "task",
+            });
+        }
+        self.decision.arguments = call.arguments().map(|arguments| key.digest(arguments.as_bytes()));
+    }
+
+    /// What such a call does and needs, whoever makes it.
+    pub(crate) fn needs(&mut self, needs: &Needs) {
+        self.decision.effect = Some(needs.effect.as_str());
+        self.decision.scopes_needed = needs.scopes.as_ref().clone();
+    }
+
+    /// It may happen.
+    pub(crate) fn allowed(mut self, permit: &Permit) -> Decision {
+        self.decision.verdict = Verdict::Allowed;
+        self.decision.reason = "ok";
+        self.decision.rules = permit.rules().to_vec();
+        self.decision
+    }
+
+    /// It does not happen, and the caller is told with this status.
+    pub(crate) fn refused(mut self, reason: &Reason, status: u16) -> Decision {
+        self.decision.reason = reason.code();
+        self.decision.fault = Some(reason.fault());
+        self.decision.status = status;
+        if let Reason::Denied(denial) = reason {
+            match denial {
+                Denial::Forbidden { rules, .. } => self.decision.rules.clone_from(rules),
+                Denial::InsufficientScope { .. } | Denial::UnknownMethod | Denial::Fault { .. } => {}
+            }
+        }
+        self.decision
+    }
+}

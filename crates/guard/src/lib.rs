@@ -1,0 +1,43 @@
+//! In-process enforcement: every MCP call is verified, decided and recorded before anything else sees it.
+//!
+//! Takes: an HTTP request's head and body. Gives: [`Admitted`] with a permit to spend, or a [`Refusal`] to
+//! send. May use: `portcullis-core`, `portcullis-net`. Never: opens a database, reaches an upstream, answers
+//! before it recorded.
+//!
+//! ```text
+//! present ─▶ verify ─▶ parse ─▶ decide ─▶ record ─▶ Admitted { permit, ticket }
+//!    └─────────┴─────────┴────────┴──▶ record ─▶ Refusal
+//! ```
+//!
+//! The two halves of that line are [`Guard::authenticate`] and [`Guard::admit`]: the body is read between
+//! them, because nobody's body is read before their credential held.
+
+mod arrival;
+mod cache;
+mod draft;
+mod endpoint;
+mod host;
+mod outcomes;
+mod pipeline;
+mod principal;
+mod reason;
+pub mod recorder;
+mod refusal;
+mod sessions;
+mod tally;
+mod trust;
+
+pub use arrival::Arrival;
+pub use endpoint::Endpoint;
+pub use host::{InvalidPublicUrl, PublicHost};
+pub use outcomes::Ticket;
+pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, Settings};
+pub use principal::Principal;
+pub use reason::{Reason, UpstreamError};
+pub use refusal::{REQUEST_ID, Refusal};
+pub use sessions::{SessionTaken, Sessions};
+pub use tally::Tally;
+pub use trust::TrustedIssuer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The way of one call, as two functions that are read from top to bottom.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use portcullis_core::audit::{Decision, DigestKey, Event};
+use portcullis_core::identity::VerifiedIdentity;
+use portcullis_core::policy::{Effect, Permit, Policy};
+use portcullis_core::random::{RandomUnavailable, SecureRandom};
+use portcullis_core::wire::{Call, Presented, RequestId};
+use portcullis_net::clock::Clock;
+
+use crate::arrival::{Arrival, Arrivals};
+use crate::draft::Draft;
+use crate::endpoint::Endpoint;
+use crate::host::PublicHost;
+use crate::outcomes::{Outcomes, Ticket};
+use crate::reason::Reason;
+use crate::recorder::{Durability, Recorder, RecorderUnavailable};
+use crate::refusal::{Asked, Refusal};
+use crate::tally::Tally;
+use crate::trust::{TrustedIssuer, Verifier};
+
+/// Everything a guard judges by.
+pub struct Settings {
+    /// Which `Host` and `Origin` requests may name.
+    pub public_host: PublicHost,
+    /// Whose tokens count.
+    pub issuers: Vec<TrustedIssuer>,
+    /// Who may call what. Swapping it takes effect with the next call.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Where decisions go.
+    pub recorder: Arc<dyn Recorder>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// For the record of arguments.
+    pub digest_key: DigestKey,
+}
+
+/// Judges calls. Made once, shared by all requests.
+pub struct Guard {
+    settings: Settings,
+    verifier: Verifier,
+    arrivals: Arrivals,
+    outcomes: Outcomes,
+    tally: Tally,
+}
+
+/// A call that may go on: once, and exactly as it was judged.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Owns the call; to be spent by `forward`.
+    pub permit: Permit,
+    /// The open half of its record.
+    pub ticket: Ticket,
+}
+
+impl Guard {
+    /// A guard, with its task for outcomes on the current runtime.
+    ///
+    /// # Errors
+    /// [`RandomUnavailable`].
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn new(mut settings: Settings, random: &dyn SecureRandom) -> Result<Self, RandomUnavailable> {
+        let arrivals = Arrivals::new(random)?;
+        let verifier = Verifier::new(std::mem::take(&mut settings.issuers));
+        let outcomes = Outcomes::start(Arc::clone(&settings.recorder));
+        Ok(Self {
+            settings,
+            verifier,
+            arrivals,
+            outcomes,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Names a request that came in.
+    #[must_use]
+    pub fn arrival(&self, peer: Option<IpAddr>) -> Arrival {
+        self.arrivals.next(peer)
+    }
+
+    /// The first half, on the head alone: is it for us, what does it present, and whom does that prove?
+    ///
+    /// # Errors
+    /// The refusal to send, which is on record.
+    pub async fn authenticate(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        head: &Parts,
+    ) -> Result<Arc<VerifiedIdentity>, Refusal> {
+        match self.identify(endpoint, head).await {
+            Ok(who) => Ok(who),
+            Err(reason) => Err(self.refuse(endpoint, arrival, None, reason).await),
+        }
+    }
+
+    async fn identify(&self, endpoint: &Endpoint, head: &Parts) -> Result<Arc<VerifiedIdentity>, Reason> {
+        self.settings.public_host.check(&head.uri, &head.headers)?;
+        match Presented::parse(&head.headers, head.uri.query())? {
+            Presented::Absent => Err(Reason::NoCredential),
+            Presented::Bearer(token) => {
+                self.verifier
+                    .verify(&token, endpoint.resource(), self.settings.clock.now())
+                    .await
+            }
+        }
+    }
+
+    /// The second half: what is called, may they, and is that on record? A call that may change something is
+    /// on disk before the permit is handed out.
+    ///
+    /// # Errors
+    /// The refusal to send, which is on record.
+    pub async fn admit(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        body: Bytes,
+    ) -> Result<Admitted, Refusal> {
+        let mut draft = Draft::new(arrival, endpoint).by(who);
+        let permit = match self.decide(endpoint, who, head, body, &mut draft) {
+            Ok(permit) => permit,
+            Err(reason) => return Err(self.record_refusal(endpoint, arrival, draft, reason).await),
+        };
+        let durability = match permit.effect() {
+            Effect::Read => Durability::Queued,
+            Effect::Write | Effect::Irreversible => Durability::Synced,
+        };
+        let id = draft.id.clone();
+        match self.record(draft.allowed(&permit), durability).await {
+            Ok(seq) => {
+                self.tally.allowed();
+                let ticket = Ticket::open(self.outcomes.clone(), arrival.name(), seq);
+                Ok(Admitted { permit, ticket })
+            }
+            Err(error) => Err(self.unrecorded(endpoint, arrival, id.as_ref(), error)),
+        }
+    }
+
+    fn decide(
+        &self,
+        endpoint: &Endpoint,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        body: Bytes,
+        draft: &mut Draft,
+    ) -> Result<Permit, Reason> {
+        let call = match head.method {
+            http::Method::GET => Call::open_stream(&head.headers)?,
+            http::Method::DELETE => Call::end_session(&head.headers)?,
+            http::Method::POST => Call::parse(&head.headers, body)?,
+            _ => {
+                return Err(Reason::MethodNotAllowed {
+                    allow: ENDPOINT_METHODS,
+                });
+            }
+        };
+        draft.calls(&call, &self.settings.digest_key);
+        endpoint.sessions().check(&call, who, self.settings.clock.now())?;
+        let policy = self.settings.policy.load();
+        if let Some(needs) = policy.needs(endpoint.server(), call.method(), call.target()) {
+            draft.needs(&needs);
+        }
+        Ok(policy.decide(who, endpoint.server(), call)?)
+    }
+
+    /// Refuses for a reason that was found outside, such as a body that is too large. `who` is the caller,
+    /// where known.
+    pub async fn refuse(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        who: Option<&VerifiedIdentity>,
+        reason: Reason,
+    ) -> Refusal {
+        let draft = Draft::new(arrival, endpoint);
+        let draft = match who {
+            Some(who) => draft.by(who),
+            None => draft,
+        };
+        self.record_refusal(endpoint, arrival, draft, reason).await
+    }
+
+    /// The answer for a call that was admitted and came to nothing. Its record is the ticket's.
+    #[must_use]
+    pub fn answer(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        id: Option<&RequestId>,
+        reason: &Reason,
+    ) -> Refusal {
+        self.refusal(endpoint, arrival, None, id, reason)
+    }
+
+    /// The policy of this moment.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.settings.policy.load_full()
+    }
+
+    /// The time that the guard goes by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.settings.clock
+    }
+
+    /// How often each decision was made.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Waits until the outcome of every ticket closed before now is with the recorder. For a graceful stop,
+    /// after the last connection is gone.
+    pub async fn drained(&self) {
+        self.outcomes.drained().await;
+    }
+
+    async fn record_refusal(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        draft: Draft,
+        reason: Reason,
+    ) -> Refusal {
+        let refusal = self.refusal(endpoint, arrival, draft.era, draft.id.as_ref(), &reason);
+        let id = draft.id.clone();
+        let decision = draft.refused(&reason, refusal.status().as_u16());
+        tracing::debug!(request = arrival.request(), server = %endpoint.server(), reason = reason.code(), "refused: {reason}");
+        match self.record(decision, Durability::Queued).await {
+            Ok(_) => {
+                self.tally.refused(reason.code());
+                refusal
+            }
+            Err(error) => self.unrecorded(endpoint, arrival, id.as_ref(), error),
+        }
+    }
+
+    async fn record(&self, decision: Decision, durability: Durability) -> Result<u64, RecorderUnavailable> {
+        self.settings
+            .recorder
+            .record(Event::from(decision), durability)
+            .await
+    }
+
+    /// What is not on record does not happen, not even a refusal: its answer would be one that nobody can
+    /// show later.
+    fn unrecorded(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        id: Option<&RequestId>,
+        error: RecorderUnavailable,
+    ) -> Refusal {
+        tracing::error!(request = arrival.request(), server = %endpoint.server(), %error, "call refused");
+        let reason = Reason::RecorderUnavailable(error);
+        self.tally.refused(reason.code());
+        self.refusal(endpoint, arrival, None, id, &reason)
+    }
+
+    fn refusal(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        era: Option<portcullis_core::wire::Era>,
+        id: Option<&RequestId>,
+        reason: &Reason,
+    ) -> Refusal {
+        let basic = || self.settings.policy.load().basic_scopes(endpoint.server());
+        let asked = Asked {
+            request: arrival.request(),
+            metadata_url: endpoint.metadata_url(),
+            basic: &basic,
+            era,
+            id,
+        };
+        Refusal::of(reason, &asked)
+    }
+}
+
+/// What an MCP endpoint answers to. Whether GET and DELETE mean anything to the server behind it is that
+/// server's to say.
+pub const ENDPOINT_METHODS: &str = "GET, POST, DELETE";
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("public_host", &self.settings.public_host)
+            .finish_non_exhaustive()
+    }
+}

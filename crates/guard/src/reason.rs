@@ -1,0 +1,176 @@
+//! Everything that can stop a call, in one list.
+
+use portcullis_core::fault::Fault;
+use portcullis_core::identity::Failed;
+use portcullis_core::policy::Denial;
+use portcullis_core::wire;
+use portcullis_net::discovery::KeysUnavailable;
+
+use crate::recorder::RecorderUnavailable;
+
+/// Why a call does not happen, or why nothing came of it. Exhaustive on purpose: the one place that answers
+/// must name each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing is served at the path.
+    #[error("nothing is served at this path")]
+    NotFound,
+    /// The path is served, with other methods.
+    #[error("the method is not allowed at this path")]
+    MethodNotAllowed {
+        /// The value of `Allow`.
+        allow: &'static str,
+    },
+    /// `Host` is missing, repeated, or not ours.
+    #[error("the `Host` is not one of this server's")]
+    HostRefused,
+    /// `Origin` is not one that may send requests.
+    #[error("the `Origin` may not send requests to this server")]
+    OriginRefused,
+    /// The request says nothing, or two things.
+    #[error(transparent)]
+    Request(#[from] wire::Error),
+    /// No credential.
+    #[error("the request has no access token")]
+    NoCredential,
+    /// A credential that was not believed.
+    #[error(transparent)]
+    Token(#[from] Failed),
+    /// The issuer's keys cannot be had.
+    #[error(transparent)]
+    KeysUnavailable(#[from] KeysUnavailable),
+    /// The body is larger than the limit.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The body did not come in time.
+    #[error("the body did not come in time")]
+    BodyTooSlow,
+    /// The body broke off.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// A GET or DELETE without `Mcp-Session-Id` at a server that has sessions.
+    #[error("the request names no session")]
+    SessionNeeded,
+    /// No such session, or not the caller's.
+    #[error("there is no such session")]
+    SessionUnknown,
+    /// The policy says no.
+    #[error("the policy does not allow the call")]
+    Denied(Denial),
+    /// The record cannot be made.
+    #[error(transparent)]
+    RecorderUnavailable(#[from] RecorderUnavailable),
+    /// The server behind us did not answer usefully. Never a reason of a decision: it comes after one.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// Why a forwarded call has no useful answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection, or no process.
+    #[error("the server could not be reached: {detail}")]
+    Unreachable {
+        /// What was tried and what came of it, for the log.
+        detail: String,
+    },
+    /// No answer in time.
+    #[error("the server did not answer in time")]
+    TimedOut,
+    /// It has as much to do as we let it have.
+    #[error("the server is busy")]
+    Busy,
+    /// It does not accept our own credential: for the operator to mend, and nothing that a caller's token
+    /// could.
+    #[error("the server does not accept the gateway's credential (status {status})")]
+    RefusesUs {
+        /// Its status.
+        status: u16,
+    },
+    /// Its answer is none that may be passed on.
+    #[error("the server's answer cannot be passed on: {detail}")]
+    BadAnswer {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+}
+
+impl Reason {
+    /// Stable slug, for the record.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "http.not-found",
+            Self::MethodNotAllowed { .. } => "http.method-not-allowed",
+            Self::HostRefused => "http.host-refused",
+            Self::OriginRefused => "http.origin-refused",
+            Self::Request(error) => error.code(),
+            Self::NoCredential => "token.missing",
+            Self::Token(failed) => failed.code(),
+            Self::KeysUnavailable(_) => "issuer.keys-unavailable",
+            Self::BodyTooLarge { .. } => "http.body-too-large",
+            Self::BodyTooSlow => "http.body-too-slow",
+            Self::BodyBroken => "http.body-broken",
+            Self::SessionNeeded => "session.needed",
+            Self::SessionUnknown => "session.unknown",
+            Self::Denied(denial) => denial.code(),
+            Self::RecorderUnavailable(_) => "audit.unavailable",
+            Self::Upstream(error) => error.code(),
+        }
+    }
+
+    /// Whose fault.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::HostRefused
+            | Self::OriginRefused
+            | Self::NoCredential
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTooSlow
+            | Self::BodyBroken
+            | Self::SessionNeeded
+            | Self::SessionUnknown => Fault::Caller,
+            Self::Request(error) => error.fault(),
+            Self::Token(failed) => failed.fault(),
+            Self::KeysUnavailable(_) => Fault::Peer,
+            Self::Denied(denial) => denial.fault(),
+            Self::RecorderUnavailable(_) => Fault::Operator,
+            Self::Upstream(error) => error.fault(),
+        }
+    }
+}
+
+impl UpstreamError {
+    /// Stable slug.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "upstream.unreachable",
+            Self::TimedOut => "upstream.timed-out",
+            Self::Busy => "upstream.busy",
+            Self::RefusesUs { .. } => "upstream.refuses-us",
+            Self::BadAnswer { .. } => "upstream.bad-answer",
+        }
+    }
+
+    /// Whose fault.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut | Self::Busy | Self::BadAnswer { .. } => Fault::Peer,
+            Self::RefusesUs { .. } => Fault::Operator,
+        }
+    }
+}
+
+impl From<Denial> for Reason {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}

@@ -1,0 +1,230 @@
+//! The answer to every reason. A change here is a change of what callers see.
+
+use portcullis_core::identity::{ClaimName, Failed};
+use portcullis_core::ids::ScopeSet;
+use portcullis_core::policy::Denial;
+use portcullis_core::wire::{Call, Era, Error, RequestId};
+use portcullis_net::discovery::KeysUnavailable;
+
+use super::{json_of, text};
+use crate::recorder::RecorderUnavailable;
+use crate::refusal::Asked;
+use crate::{Reason, Refusal, UpstreamError};
+
+fn id() -> RequestId {
+    let mut head = super::head(None);
+    head.headers
+        .insert("content-type", "application/json".parse().unwrap());
+    let call = Call::parse(
+        &head.headers,
+        r#"{"jsonrpc":"2.0","id":"a\u0062","method":"ping"}"#.into(),
+    )
+    .unwrap();
+    call.id().unwrap().clone()
+}
+
+/// Status, JSON-RPC code, stable code, and what else is in the head.
+fn answer(reason: &Reason, era: Option<Era>, id: Option<&RequestId>) -> String {
+    let basic = || ScopeSet::parse("notes:read").unwrap();
+    let asked = Asked {
+        request: "r-1",
+        metadata_url: "https://gw/prm",
+        basic: &basic,
+        era,
+        id,
+    };
+    let response = Refusal::of(reason, &asked).into_response();
+    assert_eq!(text(response.headers(), "content-type"), "application/json");
+    assert_eq!(text(response.headers(), "cache-control"), "no-store");
+    assert_eq!(text(response.headers(), "x-request-id"), "r-1");
+    let body = json_of(&response);
+    assert_eq!(body["jsonrpc"], "2.0");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.len() > 20 && !message.ends_with('.'), "{message}");
+    let code = body["error"]["code"].as_i64().unwrap();
+    let mut line = format!(
+        "{} {code} {}",
+        response.status().as_u16(),
+        body["error"]["data"]["reason"].as_str().unwrap()
+    );
+    for name in ["www-authenticate", "allow", "retry-after"] {
+        let value = text(response.headers(), name);
+        if !value.is_empty() {
+            line = format!("{line} | {value}");
+        }
+    }
+    line
+}
+
+const INVALID: &str = r#" | Bearer error="invalid_token", error_description="the access token is not valid here", resource_metadata="https://gw/prm", scope="notes:read""#;
+
+#[test]
+fn every_reason_has_its_answer() {
+    let invalid = |text: &str| format!(r#" | Bearer error="invalid_request", error_description="{text}""#);
+    let denied = |denial| Reason::Denied(denial);
+    let rows: Vec<(Reason, String)> = vec![
+        (Reason::NotFound, "404 -31404 http.not-found".to_owned()),
+        (Reason::MethodNotAllowed { allow: "GET" }, "405 -31405 http.method-not-allowed | GET".to_owned()),
+        (Reason::HostRefused, "403 -31403 http.host-refused".to_owned()),
+        (Reason::OriginRefused, "403 -31403 http.origin-refused".to_owned()),
+        (
+            Reason::NoCredential,
+            r#"401 -31401 token.missing | Bearer resource_metadata="https://gw/prm", scope="notes:read""#.to_owned(),
+        ),
+        (
+            Reason::KeysUnavailable(KeysUnavailable { issuer: "i".to_owned(), detail: "d".to_owned() }),
+            "503 -31503 issuer.keys-unavailable | 5".to_owned(),
+        ),
+        (Reason::BodyTooLarge { limit: 9 }, "413 -31413 http.body-too-large".to_owned()),
+        (Reason::BodyTooSlow, "408 -31408 http.body-too-slow".to_owned()),
+        (Reason::BodyBroken, "400 -31400 http.body-broken".to_owned()),
+        (Reason::SessionNeeded, "400 -31400 session.needed".to_owned()),
+        (Reason::SessionUnknown, "404 -31404 session.unknown".to_owned()),
+        (Reason::RecorderUnavailable(RecorderUnavailable("d".to_owned())), "503 -31503 audit.unavailable | 5".to_owned()),
+        (
+            denied(Denial::InsufficientScope { needed: ScopeSet::parse("b a").unwrap() }),
+            r#"403 -31403 policy.insufficient-scope | Bearer error="insufficient_scope", scope="a b", resource_metadata="https://gw/prm", error_description="the call needs more scope than the access token has""#.to_owned(),
+        ),
+        (denied(Denial::Forbidden { rules: vec!["r".to_owned()] }), "403 -31403 policy.forbidden".to_owned()),
+        (denied(Denial::Fault { detail: "d".to_owned() }), "403 -31403 policy.fault".to_owned()),
+        (denied(Denial::UnknownMethod), "404 -32601 policy.unknown-method".to_owned()),
+        (Reason::Upstream(UpstreamError::Unreachable { detail: "d".to_owned() }), "502 -31502 upstream.unreachable".to_owned()),
+        (Reason::Upstream(UpstreamError::TimedOut), "504 -31504 upstream.timed-out".to_owned()),
+        (Reason::Upstream(UpstreamError::Busy), "503 -31503 upstream.busy | 1".to_owned()),
+        (Reason::Upstream(UpstreamError::RefusesUs { status: 401 }), "502 -31502 upstream.refuses-us".to_owned()),
+        (Reason::Upstream(UpstreamError::BadAnswer { detail: "d" }), "502 -31502 upstream.bad-answer".to_owned()),
+        (
+            Error::TwoAuthorizationHeaders.into(),
+            format!("400 -31400 request.two-authorization-headers{}", invalid("there is more than one `Authorization` header")),
+        ),
+        (
+            Error::MalformedAuthorization.into(),
+            format!("400 -31400 request.malformed-authorization{}", invalid("the `Authorization` header is malformed")),
+        ),
+        (
+            Error::TokenInQuery.into(),
+            format!(
+                "400 -31400 request.token-in-query{}",
+                invalid("the query has an `access_token`; send it in the `Authorization` header")
+            ),
+        ),
+        (Error::AuthorizationTooLong.into(), "431 -31431 request.authorization-too-long".to_owned()),
+        (Error::ContentType.into(), "415 -31415 request.content-type".to_owned()),
+        (Error::ContentEncoding.into(), "415 -31415 request.content-encoding".to_owned()),
+        (Error::NotJson.into(), "400 -32700 request.not-json".to_owned()),
+        (Error::DuplicateKey.into(), "400 -32600 request.duplicate-key".to_owned()),
+        (Error::AmbiguousKey { expected: "method" }.into(), "400 -32600 request.ambiguous-key".to_owned()),
+        (Error::TooDeep.into(), "400 -32600 request.too-deep".to_owned()),
+        (Error::Batch.into(), "400 -32600 request.batch".to_owned()),
+        (Error::NotAMessage { reason: "r", id: None }.into(), "400 -32600 request.not-a-message".to_owned()),
+        (Error::InvalidParams { member: "name", id: None }.into(), "400 -32602 request.invalid-params".to_owned()),
+        (Error::NameTooLong { member: "name", id: None }.into(), "400 -32602 request.name-too-long".to_owned()),
+        (Error::HeaderMismatch { header: "Mcp-Name", id: None }.into(), "400 -32020 request.header-mismatch".to_owned()),
+        (Error::MissingMeta { key: "k", id: None }.into(), "400 -32602 request.missing-meta".to_owned()),
+        (
+            Error::UnsupportedVersion { requested: "1900-01-01".into(), id: None }.into(),
+            "400 -32022 request.unsupported-version".to_owned(),
+        ),
+        (Error::BadSession { header: "Mcp-Session-Id", id: None }.into(), "400 -32600 request.bad-session".to_owned()),
+        (Error::PostOnly.into(), "405 -31405 request.post-only | POST".to_owned()),
+        (
+            Failed::Expired.into(),
+            r#"401 -31401 token.expired | Bearer error="invalid_token", error_description="the access token expired", resource_metadata="https://gw/prm", scope="notes:read""#.to_owned(),
+        ),
+    ];
+    for (reason, expected) in rows {
+        assert_eq!(answer(&reason, None, None), expected);
+    }
+}
+
+/// One answer for all of them: which check failed is not for whoever tries tokens.
+#[test]
+fn tokens_that_do_not_hold_all_get_the_same_answer() {
+    for failed in [
+        Failed::NotCompact,
+        Failed::Header,
+        Failed::HeaderRefused("jwk"),
+        Failed::Payload,
+        Failed::AlgorithmUnsupported,
+        Failed::AlgorithmNotAllowed,
+        Failed::IssuerUnknown,
+        Failed::KeyUnknown,
+        Failed::Signature,
+        Failed::NotAnAccessToken,
+        Failed::OtherIssuer,
+        Failed::OtherAudience,
+        Failed::ManyAudiences,
+        Failed::ClaimMissing(ClaimName::Sub),
+        Failed::ClaimMalformed(ClaimName::Exp),
+        Failed::NotYetValid,
+        Failed::IssuedInFuture,
+        Failed::Lifetime,
+        Failed::SenderConstrained,
+    ] {
+        assert_eq!(
+            answer(&failed.into(), None, None),
+            format!("401 -31401 token.invalid{INVALID}"),
+            "{failed:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_method_is_answered_as_its_era_does() {
+    let (unknown, id) = (Reason::Denied(Denial::UnknownMethod), id());
+    for (era, id, status) in [
+        (Era::Modern, Some(&id), 404),
+        (Era::Modern, None, 404),
+        (Era::Legacy, Some(&id), 200),
+        (Era::Legacy, None, 400),
+    ] {
+        assert_eq!(
+            answer(&unknown, Some(era), id),
+            format!("{status} -32601 policy.unknown-method")
+        );
+    }
+}
+
+#[test]
+fn the_id_is_echoed_as_it_was_written() {
+    let id = id();
+    let basic = ScopeSet::new;
+    let body = |reason: Reason, known: Option<&RequestId>| {
+        let asked = Asked {
+            request: "r",
+            metadata_url: "",
+            basic: &basic,
+            era: None,
+            id: known,
+        };
+        String::from_utf8(Refusal::of(&reason, &asked).into_response().into_body().to_vec()).unwrap()
+    };
+    let echoed = r#"{"jsonrpc":"2.0","id":"a\u0062","error":{"#;
+    assert!(body(Reason::SessionUnknown, Some(&id)).starts_with(echoed));
+    let mismatch = Error::HeaderMismatch {
+        header: "Mcp-Name",
+        id: Some(id),
+    };
+    assert!(body(mismatch.into(), None).starts_with(echoed));
+    assert!(body(Reason::NoCredential, None).starts_with(r#"{"jsonrpc":"2.0","error":{"#));
+}
+
+#[test]
+fn an_unsupported_version_is_answered_with_those_that_are() {
+    let basic = ScopeSet::new;
+    let asked = Asked {
+        request: "r",
+        metadata_url: "",
+        basic: &basic,
+        era: None,
+        id: None,
+    };
+    let reason = Error::UnsupportedVersion {
+        requested: "1900-01-01".into(),
+        id: None,
+    }
+    .into();
+    let data = json_of(&Refusal::of(&reason, &asked).into_response())["error"]["data"].clone();
+    assert_eq!(data["supported"], serde_json::json!(["2026-07-28"]));
+    assert_eq!(data["requested"], "1900-01-01");
+}
