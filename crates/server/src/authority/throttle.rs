@@ -1,0 +1,143 @@
+//! Counts attempts per key within a window, in a table that cannot grow without end.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use portcullis_core::time::{Lifetime, UnixTime};
+
+/// Most keys remembered.
+pub(super) const KEYS: usize = 10_000;
+
+/// At most so many attempts per key and window.
+pub(super) struct Throttle<K> {
+    limit: u32,
+    window: Lifetime,
+    counts: Mutex<HashMap<K, Count>>,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    since: UnixTime,
+    attempts: u32,
+}
+
+impl<K: Eq + Hash + Clone> Throttle<K> {
+    pub(super) fn new(limit: u32, window: Lifetime) -> Self {
+        Self {
+            limit,
+            window,
+            counts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Counts an attempt before it is made, so that parallel ones are all counted.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn attempt(&self, key: &K, now: UnixTime) -> Result<(), Lifetime> {
+        let mut counts = self.counts();
+        if counts.len() >= KEYS && !counts.contains_key(key) {
+            self.make_room(&mut counts, now);
+        }
+        let count = counts.entry(key.clone()).or_insert(Count {
+            since: now,
+            attempts: 0,
+        });
+        if count.since.plus(self.window) <= now {
+            *count = Count {
+                since: now,
+                attempts: 0,
+            };
+        }
+        if count.attempts >= self.limit {
+            let left = count
+                .since
+                .plus(self.window)
+                .as_secs()
+                .saturating_sub(now.as_secs());
+            return Err(Lifetime::from_secs(
+                u64::try_from(left).unwrap_or_default().max(1),
+            ));
+        }
+        count.attempts += 1;
+        Ok(())
+    }
+
+    /// Takes back one attempt, because it succeeded.
+    pub(super) fn take_back(&self, key: &K) {
+        if let Some(count) = self.counts().get_mut(key) {
+            count.attempts = count.attempts.saturating_sub(1);
+        }
+    }
+
+    /// Forgets the key, because an attempt succeeded.
+    pub(super) fn forget(&self, key: &K) {
+        self.counts().remove(key);
+    }
+
+    /// Drops what is over, else the oldest: whoever floods the table loses their own entries first.
+    fn make_room(&self, counts: &mut HashMap<K, Count>, now: UnixTime) {
+        counts.retain(|_, count| count.since.plus(self.window) > now);
+        if counts.len() >= KEYS {
+            let oldest = counts
+                .iter()
+                .min_by_key(|(_, count)| (count.attempts, count.since));
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                counts.remove(&key);
+            }
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<K, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Lifetime = Lifetime::from_minutes(10);
+    const START: UnixTime = UnixTime::from_secs(1_000_000);
+
+    #[test]
+    fn at_the_limit_one_past_it_and_after_the_window() {
+        let throttle = Throttle::new(3, WINDOW);
+        for _ in 0..3 {
+            assert_eq!(throttle.attempt(&"a", START), Ok(()));
+        }
+        assert_eq!(throttle.attempt(&"a", START), Err(WINDOW));
+        assert_eq!(throttle.attempt(&"b", START), Ok(()));
+        let end = START.plus(WINDOW);
+        assert_eq!(
+            throttle.attempt(&"a", end.minus(Lifetime::from_secs(1))),
+            Err(Lifetime::from_secs(1))
+        );
+        assert_eq!(throttle.attempt(&"a", end), Ok(()));
+    }
+
+    #[test]
+    fn success_is_not_held_against_anyone() {
+        let throttle = Throttle::new(1, WINDOW);
+        for _ in 0..5 {
+            assert_eq!(throttle.attempt(&"a", START), Ok(()));
+            throttle.take_back(&"a");
+        }
+        assert_eq!(throttle.attempt(&"a", START), Ok(()));
+        throttle.forget(&"a");
+        assert_eq!(throttle.attempt(&"a", START), Ok(()));
+    }
+
+    #[test]
+    fn the_table_does_not_grow_and_keeps_those_who_tried_most() {
+        let throttle = Throttle::new(2, WINDOW);
+        assert_eq!(throttle.attempt(&0, START), Ok(()));
+        assert_eq!(throttle.attempt(&0, START), Ok(()));
+        for key in 1..=KEYS {
+            assert_eq!(throttle.attempt(&key, START), Ok(()));
+        }
+        assert_eq!(throttle.counts().len(), KEYS);
+        assert_eq!(throttle.attempt(&0, START), Err(WINDOW));
+    }
+}

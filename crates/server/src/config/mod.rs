@@ -1,0 +1,23 @@
+//! Configuration: one TOML file becomes a [`Config`], or a [`Report`] of everything that is wrong with it.
+//!
+//! Takes: the text of a file. Gives: [`Config`], the JSON Schema, the reference page. May use: core's types.
+//! Never: reads the environment, opens what the file names, guesses a value that grants, trusts or skips.
+//!
+//! [`shape`] is the one table of sections and keys. Reading, "did you mean", the JSON Schema and `docs/config.md`
+//! all come from it, so none of them can know a key that another does not.
+
+mod document;
+mod report;
+mod settings;
+mod shape;
+mod units;
+
+pub use report::{Finding, Report};
+pub use settings::{
+    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, LimitsConfig, PolicyConfig,
+    ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+};
+pub use shape::{json_schema, reference_page};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! The upstream's answer on its way to the caller.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use portcullis_core::audit::Ending;
+use portcullis_core::forward;
+use portcullis_core::identity::VerifiedIdentity;
+use portcullis_core::wire::{Era, Method};
+use portcullis_guard::{Arrival, REQUEST_ID, Reason, Ticket};
+use portcullis_net::fetch::{Body, full};
+
+use super::Entry;
+use super::events;
+use super::list::{Filter, FilteredEvents, Streams, Unfit};
+use super::upstream::{CallInfo, Principal, UpstreamError};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// One admitted call that the upstream answered.
+pub(super) struct Answered<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) arrival: &'a Arrival,
+    pub(super) who: &'a Arc<VerifiedIdentity>,
+    pub(super) principal: Principal,
+    pub(super) info: CallInfo,
+}
+
+impl Answered<'_> {
+    /// What the caller gets. The ticket closes when the last of it is sent, or when the caller goes away.
+    ///
+    /// # Errors
+    /// The upstream's answer is none to pass on; the ticket is given back, still open.
+    pub(super) async fn pass_on(
+        self,
+        response: http::Response<Body>,
+        mut ticket: Ticket,
+    ) -> Result<http::Response<Watched>, (UpstreamError, Ticket)> {
+        let (head, body) = response.into_parts();
+        ticket.answered(head.status.as_u16());
+        let mut headers = forward::response_headers(&head.headers);
+        let checked = refused_us(head.status).and_then(|()| self.sessions(head.status, &mut headers));
+        if let Err(error) = checked {
+            return Err((error, ticket));
+        }
+        let (body, farewell) = match self.filtered(head.status, &headers, body).await {
+            Ok(filtered) => filtered,
+            Err(error) => return Err((error, ticket)),
+        };
+        if let Ok(request) = HeaderValue::from_str(ticket.request()) {
+            headers.insert(REQUEST_ID, request);
+        }
+        let mut response = http::Response::new(Watched::new(body, ticket, self.until(), farewell));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// A session belongs to whom the server gave it on `initialize`; nothing else gives one, and a stateless
+    /// message has none.
+    fn sessions(&self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), UpstreamError> {
+        let sessions = self.entry.endpoint.sessions();
+        match (self.info.era, &self.info.method) {
+            (Era::Legacy, Method::Initialize) if status.is_success() => {
+                let Some(session) = headers.get(SESSION) else {
+                    return Ok(());
+                };
+                let session = session.to_str().map_err(|_| UpstreamError::BadAnswer {
+                    detail: "its session id is malformed",
+                })?;
+                let now = self.entry.shared.guard.clock().now();
+                return sessions
+                    .bind(session, self.principal.clone(), now)
+                    .map_err(|error| {
+                        tracing::warn!(server = %self.entry.endpoint.server(), %error, "session refused");
+                        UpstreamError::BadAnswer {
+                            detail: "it gave out a session that another principal has",
+                        }
+                    });
+            }
+            (Era::Legacy, method) => {
+                let ended =
+                    status == StatusCode::NOT_FOUND || (*method == Method::EndSession && status.is_success());
+                if let (Some(session), true) = (&self.info.session, ended) {
+                    sessions.end(session);
+                }
+            }
+            (Era::Modern, _) => {}
+        }
+        if headers.get(SESSION).map(HeaderValue::as_bytes) != self.info.session.as_deref().map(str::as_bytes)
+        {
+            headers.remove(SESSION);
+        }
+        Ok(())
+    }
+
+    /// The body as this caller may see it; with a stream of events, what to say should it have to end early.
+    async fn filtered(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Body, Option<Bytes>), UpstreamError> {
+        let streams = match self.info.method {
+            Method::ToolsList => Streams::TheList,
+            Method::OpenStream => Streams::AnySession,
+            Method::Initialize
+            | Method::Ping
+            | Method::Discover
+            | Method::ToolsCall
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::ResourcesRead
+            | Method::ResourcesSubscribe
+            | Method::ResourcesUnsubscribe
+            | Method::PromptsList
+            | Method::PromptsGet
+            | Method::Complete
+            | Method::LoggingSetLevel
+            | Method::SubscriptionsListen
+            | Method::TasksGet
+            | Method::TasksUpdate
+            | Method::TasksCancel
+            | Method::Notification(_)
+            | Method::Response
+            | Method::EndSession
+            | Method::Other(_) => return Ok((body, None)),
+        };
+        if !status.is_success() {
+            return Ok((body, None));
+        }
+        if headers.contains_key(CONTENT_ENCODING) {
+            return Err(UpstreamError::BadAnswer {
+                detail: "a list of tools came encoded, which nobody asked for",
+            });
+        }
+        let filter = Filter {
+            policy: self.entry.shared.guard.policy(),
+            who: Arc::clone(self.who),
+            server: self.entry.endpoint.server().clone(),
+            catalogue: Arc::clone(&self.entry.shared.catalogue),
+        };
+        match media_type(headers) {
+            Some(MediaType::Json) => Ok((full(filter.json(body).await?), None)),
+            Some(MediaType::EventStream) => Ok((
+                Body::new(FilteredEvents::new(body, filter, streams)),
+                Some(self.farewell()),
+            )),
+            None => Err(UpstreamError::BadAnswer {
+                detail: "its content type is neither JSON nor an event stream",
+            }),
+        }
+    }
+
+    fn farewell(&self) -> Bytes {
+        let reason = Reason::Upstream(UpstreamError::BadAnswer {
+            detail: "a list of tools cannot be read",
+        });
+        let guard = &self.entry.shared.guard;
+        let answer = guard.answer(&self.entry.endpoint, self.arrival, self.info.id.as_ref(), &reason);
+        events::message(&answer.into_response().into_body())
+    }
+
+    /// A stream that has no end of its own ends with the token that opened it, and when the gateway stops.
+    fn until(&self) -> Option<Until> {
+        if !matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen) {
+            return None;
+        }
+        let now = self.entry.shared.guard.clock().now();
+        let left = self.who.expires().as_millis().saturating_sub(now.as_millis());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let stop = self.entry.shared.stop.clone();
+        Some(Box::pin(async move {
+            // An error is the time that is over, and either way the stream ends.
+            drop(tokio::time::timeout(left, stop.cancelled_owned()).await);
+        }))
+    }
+}
+
+/// Statuses that speak of the gateway itself, not of the call. A 401 passed on would make the caller get
+/// another token of ours, and a redirect could make it send the token elsewhere.
+fn refused_us(status: StatusCode) -> Result<(), UpstreamError> {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(UpstreamError::RefusesUs {
+                status: status.as_u16(),
+            })
+        }
+        status if status.is_redirection() => Err(UpstreamError::BadAnswer {
+            detail: "it redirects elsewhere",
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MediaType {
+    Json,
+    EventStream,
+}
+
+fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Some(MediaType::Json)
+    } else if essence.eq_ignore_ascii_case("text/event-stream") {
+        Some(MediaType::EventStream)
+    } else {
+        None
+    }
+}
+
+type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A body that says how it ended. Dropping it drops the upstream's body, which cancels the call there.
+pub(super) struct Watched {
+    body: Body,
+    /// `None` once it ended.
+    ticket: Option<Ticket>,
+    until: Option<Until>,
+    farewell: Option<Bytes>,
+}
+
+impl Watched {
+    fn new(body: Body, ticket: Ticket, until: Option<Until>, farewell: Option<Bytes>) -> Self {
+        let mut watched = Self {
+            body,
+            ticket: Some(ticket),
+            until,
+            farewell,
+        };
+        watched.close_at_end();
+        watched
+    }
+
+    /// The HTTP layer does not ask for another frame after the last one: the end has to be seen with it.
+    fn close_at_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.close(Ending::Completed);
+        }
+    }
+
+    fn close(&mut self, ending: Ending) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.close(ending);
+        }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        if this
+            .until
+            .as_mut()
+            .is_some_and(|until| until.as_mut().poll(context).is_ready())
+        {
+            this.until = None;
+            this.close(Ending::Abandoned);
+            this.body = full(Bytes::new());
+            return Poll::Ready(None);
+        }
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(ticket), Some(data)) = (&mut this.ticket, frame.data_ref()) {
+                    ticket.sent(data.len());
+                }
+                this.close_at_end();
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an upstream's answer broke off");
+                this.close(Ending::UpstreamFailed);
+                // An orderly end, so that the last words arrive: an error here would cut the connection
+                // before them. A stream that the upstream broke off is cut too, and its client can take it up
+                // again.
+                if let (true, Some(farewell)) = (error.is::<Unfit>(), this.farewell.take()) {
+                    this.body = full(Bytes::new());
+                    return Poll::Ready(Some(Ok(Frame::data(farewell))));
+                }
+            }
+            None => this.close(Ending::Completed),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

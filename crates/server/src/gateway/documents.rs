@@ -1,0 +1,151 @@
+//! What anyone may read: the metadata of each resource (RFC 9728) and the gateway's own keys (RFC 7517).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::any;
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use portcullis_core::oauth::metadata::{PROTECTED_RESOURCE, ProtectedResourceMetadata};
+use portcullis_guard::Reason;
+
+use super::{Shared, refused};
+use crate::custody::Keyring;
+
+/// Where the gateway's keys are.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// RFC 7517 §8.5.2.
+const JWK_SET: &str = "application/jwk-set+json";
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// The documents' routes.
+pub(super) fn routes(shared: &Arc<Shared>, keyring: Arc<Keyring>) -> Router {
+    let mut router = Router::new();
+    for address in &shared.addresses {
+        let page = Page::Resource(
+            Arc::clone(shared),
+            address.server.clone(),
+            address.resource.clone(),
+        );
+        // The first address of a single server is the short one, which the root form is about.
+        if address.path == "/mcp" {
+            router = router.route(PROTECTED_RESOURCE, page.clone().route());
+        }
+        router = router.route(&address.metadata_path(), page.route());
+    }
+    router.route(JWKS_PATH, Page::Keys(keyring).route())
+}
+
+/// One document. Made anew for each reader, so that policy and keys may change while the gateway runs.
+#[derive(Clone)]
+enum Page {
+    Resource(
+        Arc<Shared>,
+        portcullis_core::ids::ServerName,
+        portcullis_core::ids::ResourceUri,
+    ),
+    Keys(Arc<Keyring>),
+}
+
+impl Page {
+    fn route(self) -> axum::routing::MethodRouter {
+        any(move |request: Request<Body>| {
+            let response = self.answer(request.method(), request.headers());
+            async move { response }
+        })
+    }
+
+    fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Body> {
+        let mut response = match *method {
+            Method::GET | Method::HEAD => self.read(headers),
+            // Any page may read what anyone may read. Clients in browsers send `MCP-Protocol-Version`, which
+            // asks first.
+            Method::OPTIONS => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                let headers = response.headers_mut();
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_METHODS,
+                    HeaderValue::from_static("GET, HEAD"),
+                );
+                headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+                headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+                response
+            }
+            _ => return refused(&Reason::MethodNotAllowed { allow: METHODS }),
+        };
+        response
+            .headers_mut()
+            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        response
+    }
+
+    fn read(&self, headers: &HeaderMap) -> Response<Body> {
+        match self {
+            Self::Resource(shared, server, resource) => {
+                let metadata = ProtectedResourceMetadata {
+                    resource: resource.clone(),
+                    authorization_servers: shared.authorization_servers.clone(),
+                    scopes_supported: Some(
+                        shared
+                            .guard
+                            .policy()
+                            .basic_scopes(server)
+                            .iter()
+                            .cloned()
+                            .collect(),
+                    ),
+                    bearer_methods_supported: Some(vec!["header".to_owned()]),
+                    // All resources of one gateway have its keys.
+                    jwks_uri: Some(format!("{}{JWKS_PATH}", shared.public_url)),
+                    resource_name: Some(server.to_string()),
+                };
+                let body = serde_json::to_vec(&metadata).unwrap_or_default();
+                document(body.into(), "application/json")
+            }
+            Self::Keys(keyring) => {
+                let keys = keyring.jwks();
+                let etag = HeaderValue::from_str(keys.etag()).ok();
+                let mut response = if etag.as_ref().is_some_and(|etag| is_known(headers, etag)) {
+                    let mut response = document(Bytes::new(), JWK_SET);
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    response
+                } else {
+                    document(keys.bytes(), JWK_SET)
+                };
+                if let Some(etag) = etag {
+                    response.headers_mut().insert(ETAG, etag);
+                }
+                response
+            }
+        }
+    }
+}
+
+fn document(body: Bytes, media_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
+}
+
+/// RFC 9110 §13.1.2, with the weak comparison it wants.
+fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let Ok(etag) = etag.to_str() else { return false };
+    let strong = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).to_owned();
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| tag.trim() == "*" || strong(tag) == strong(etag))
+}

@@ -1,0 +1,177 @@
+//! The gateway: the guard, and a proxy behind it.
+//!
+//! Takes: HTTP requests. Gives: the guarded servers' answers, or refusals. May use: `guard`, `http`,
+//! `custody`. Never: sends a caller's token on, answers for an upstream, holds back an event of a stream.
+//!
+//! What may be asked is decided in `portcullis-guard`; this room reads a body within limits, sends on what
+//! was admitted, and brings the answer back as it comes. The public URL is configured: nothing here is
+//! guessed from a request's `Host`.
+
+mod addresses;
+mod admin;
+mod answer;
+mod call;
+pub mod catalogue;
+mod documents;
+mod events;
+mod list;
+pub mod stdio;
+pub mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::any;
+use http::{Request, Response};
+use portcullis_core::ids::{InvalidId, Issuer, ServerName};
+use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
+use tokio_util::sync::CancellationToken;
+
+use crate::custody::Keyring;
+use catalogue::Catalogue;
+use upstream::Upstream;
+
+pub use addresses::{Address, addresses};
+pub use documents::JWKS_PATH;
+
+/// One guarded server.
+#[derive(Debug)]
+pub struct Server {
+    /// The operator's name for it.
+    pub name: ServerName,
+    /// How it is reached.
+    pub upstream: Arc<dyn Upstream>,
+}
+
+/// What a gateway serves.
+#[derive(Debug)]
+pub struct Settings {
+    /// Scheme, host and port that callers use, without a trailing slash.
+    pub public_url: String,
+    /// The servers behind it.
+    pub servers: Vec<Server>,
+    /// Issuers that the metadata names: those that the guard trusts.
+    pub authorization_servers: Vec<Issuer>,
+    /// Largest request body, in bytes.
+    pub body_bytes: usize,
+    /// Longest wait for a whole request body.
+    pub body_time: Duration,
+}
+
+/// The gateway, ready to be served.
+#[derive(Debug)]
+pub struct Gateway {
+    router: Router,
+    admin: Router,
+    catalogue: Arc<Catalogue>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Shared {
+    guard: Arc<Guard>,
+    public_url: String,
+    addresses: Vec<Address>,
+    authorization_servers: Vec<Issuer>,
+    catalogue: Arc<Catalogue>,
+    body_bytes: usize,
+    body_time: Duration,
+    stop: CancellationToken,
+}
+
+/// One MCP endpoint.
+#[derive(Debug)]
+struct Entry {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    upstream: Arc<dyn Upstream>,
+}
+
+impl Gateway {
+    /// A gateway over a guard. Streams without an end of their own end when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// [`InvalidId`]: the public URL is none that a resource identifier can begin with.
+    pub fn new(
+        settings: Settings,
+        guard: Arc<Guard>,
+        keyring: Arc<Keyring>,
+        stop: CancellationToken,
+    ) -> Result<Self, InvalidId> {
+        let names: Vec<ServerName> = settings
+            .servers
+            .iter()
+            .map(|server| server.name.clone())
+            .collect();
+        let catalogue = Arc::new(Catalogue::new());
+        let shared = Arc::new(Shared {
+            guard,
+            addresses: addresses(&settings.public_url, &names)?,
+            public_url: settings.public_url,
+            authorization_servers: settings.authorization_servers,
+            catalogue: Arc::clone(&catalogue),
+            body_bytes: settings.body_bytes,
+            body_time: settings.body_time,
+            stop,
+        });
+        let mut router = documents::routes(&shared, keyring);
+        for server in settings.servers {
+            let sessions = Arc::new(Sessions::new());
+            for address in shared
+                .addresses
+                .iter()
+                .filter(|address| address.server == server.name)
+            {
+                let metadata_url = format!("{}{}", shared.public_url, address.metadata_path());
+                let entry = Arc::new(Entry {
+                    shared: Arc::clone(&shared),
+                    endpoint: Endpoint::new(
+                        server.name.clone(),
+                        address.resource.clone(),
+                        metadata_url,
+                        Arc::clone(&sessions),
+                    ),
+                    upstream: Arc::clone(&server.upstream),
+                });
+                let guarded = any(move |request: Request<Body>| {
+                    let entry = Arc::clone(&entry);
+                    async move { call::guarded(&entry, request).await }
+                });
+                router = router.route(&address.path, guarded);
+            }
+        }
+        let router = router.fallback(async || refused(&Reason::NotFound));
+        Ok(Self {
+            router,
+            admin: admin::routes(&shared),
+            catalogue,
+        })
+    }
+
+    /// What callers reach.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// What the operator's machinery reaches: `/healthz`, `/readyz`, `/metrics`. Never to be exposed to
+    /// callers.
+    pub fn admin_router(&self) -> Router {
+        self.admin.clone()
+    }
+
+    /// The tools that servers were seen to offer.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue)
+    }
+}
+
+/// The answer for a request that is for no endpoint.
+fn refused(reason: &Reason) -> Response<Body> {
+    Refusal::outside(reason).into_response().map(Body::from)
+}
+
+#[cfg(test)]
+mod tests;

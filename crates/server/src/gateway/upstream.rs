@@ -1,0 +1,124 @@
+//! The guarded server behind the gateway, however it is reached.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Uri;
+use http::header::USER_AGENT;
+use portcullis_core::forward::{Outbound, UpstreamCredential};
+use portcullis_core::wire::{Call, Era, Kind, Method, RequestId};
+use portcullis_net::fetch::{self, Body, Fetcher};
+
+pub use portcullis_guard::{Principal, UpstreamError};
+
+/// What an upstream that is not HTTP must know of a call beyond its bytes.
+#[derive(Clone, Debug)]
+pub struct CallInfo {
+    /// The era it speaks.
+    pub era: Era,
+    /// Request, notification, response, or GET and DELETE of a session.
+    pub kind: Kind,
+    /// Its method.
+    pub method: Method,
+    /// The session that it names, which has been found to be the principal's.
+    pub session: Option<Box<str>>,
+    /// `Last-Event-ID`, where a broken stream goes on.
+    pub last_event_id: Option<Box<str>>,
+    /// The id that the answer must echo.
+    pub id: Option<RequestId>,
+}
+
+impl CallInfo {
+    /// Of a call.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        Self {
+            era: call.era(),
+            kind: call.kind(),
+            method: call.method().clone(),
+            session: call.session().map(Into::into),
+            last_event_id: call.last_event_id().map(Into::into),
+            id: call.id().cloned(),
+        }
+    }
+}
+
+/// An upstream's answer, as soon as its head is there; the body may go on for as long as a stream does.
+/// Dropping the future, or the body, cancels the call.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, UpstreamError>> + Send + 'a>>;
+
+/// A guarded MCP server. Its answers are those of Streamable HTTP whatever it speaks itself: status, content
+/// type (`application/json` or `text/event-stream`), and `Mcp-Session-Id` on the answer to a legacy
+/// `initialize`.
+pub trait Upstream: fmt::Debug + Send + Sync {
+    /// What the gateway shows it of itself.
+    fn credential(&self) -> &UpstreamCredential;
+
+    /// Sends one call for one principal. Sessions of different principals must not meet.
+    fn call<'a>(&'a self, principal: &'a Principal, outbound: Outbound, info: &'a CallInfo) -> Answer<'a>;
+}
+
+/// An MCP server spoken to over Streamable HTTP.
+#[derive(Debug)]
+pub struct HttpUpstream {
+    url: Uri,
+    credential: UpstreamCredential,
+    fetcher: Fetcher,
+    head_time: Duration,
+}
+
+/// Longest wait for the head of an answer. A tool that runs for longer can answer with a stream at once (MCP,
+/// Streamable HTTP).
+pub const HEAD_TIME: Duration = Duration::from_secs(300);
+
+impl HttpUpstream {
+    /// A server at a URL, reached through `fetcher`.
+    #[must_use]
+    pub fn new(url: Uri, credential: UpstreamCredential, fetcher: Fetcher) -> Self {
+        Self {
+            url,
+            credential,
+            fetcher,
+            head_time: HEAD_TIME,
+        }
+    }
+
+    /// The same with another longest wait for the head of an answer.
+    #[must_use]
+    pub fn with_head_time(self, head_time: Duration) -> Self {
+        Self { head_time, ..self }
+    }
+}
+
+impl Upstream for HttpUpstream {
+    fn credential(&self) -> &UpstreamCredential {
+        &self.credential
+    }
+
+    fn call<'a>(&'a self, _principal: &'a Principal, outbound: Outbound, _info: &'a CallInfo) -> Answer<'a> {
+        Box::pin(async move {
+            let mut request = http::Request::new(fetch::full(outbound.body));
+            *request.method_mut() = outbound.method;
+            *request.uri_mut() = self.url.clone();
+            *request.headers_mut() = outbound.headers;
+            request
+                .headers_mut()
+                .entry(USER_AGENT)
+                .or_insert(HeaderValue::from_static("portcullis"));
+            self.fetcher.open(request, self.head_time).await.map_err(failed)
+        })
+    }
+}
+
+fn failed(error: fetch::Error) -> UpstreamError {
+    if matches!(error, fetch::Error::TimedOut { .. }) {
+        UpstreamError::TimedOut
+    } else {
+        UpstreamError::Unreachable {
+            detail: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Listeners: connections in, within limits, until told to stop.
+//!
+//! Takes: a bound socket, a router, limits, a signal. Gives: answers, and the caller's address to handlers as
+//! [`Peer`]. May use: the network. Never: knows a path, decides who may call.
+
+mod preface;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tower::Service as _;
+
+use preface::Prompt;
+
+/// The address at the other end of a request's connection. An extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at one time; more wait in the system's queue.
+    pub connections: usize,
+    /// Longest wait for a request's head, counted from the connection or from the end of the request before
+    /// it.
+    pub head_time: Duration,
+    /// Largest head, in bytes.
+    pub head_bytes: usize,
+    /// Longest wait for running requests after the signal to stop.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// For a listener that faces callers.
+    pub const USUAL: Self = Self {
+        connections: 10_000,
+        head_time: Duration::from_secs(30),
+        head_bytes: 64 * 1024,
+        drain: Duration::from_secs(10),
+    };
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request was answered to its end.
+    Clean,
+    /// So many connections were cut when the time was over.
+    Cut(usize),
+}
+
+/// Serves HTTP/1 and HTTP/2 until `stop` is ready, then takes no more connections, lets running requests end,
+/// and cuts what is left after [`Limits::drain`].
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> Drained {
+    let builder = Arc::new(builder(limits));
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, peer, held) = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            // Finished connections are let go of as they end.
+            Some(_) = connections.join_next() => continue,
+            next = next(&listener, &room) => match next {
+                Some(next) => next,
+                None => break,
+            },
+        };
+        let router = router.clone();
+        let builder = Arc::clone(&builder);
+        let watcher = graceful.watcher();
+        connections.spawn(async move {
+            let service = service_fn(move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(Peer(peer));
+                router.clone().call(request.map(Body::new))
+            });
+            let stream = TokioIo::new(Prompt::new(stream, limits.head_time));
+            let connection = builder.serve_connection(stream, service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            drop(held);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown())
+        .await
+        .is_ok()
+    {
+        return Drained::Clean;
+    }
+    let mut cut = 0_usize;
+    connections.abort_all();
+    while let Some(ended) = connections.join_next().await {
+        cut = cut.saturating_add(usize::from(ended.is_err()));
+    }
+    Drained::Cut(cut)
+}
+
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.head_time)
+        .max_concurrent_streams(256)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// The next connection, when there is room for one. `None` when there never will be.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    let held = Arc::clone(room).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Answers are small and waited for. Without the option they are only slower.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                return Some((stream, peer.ip().to_canonical(), held));
+            }
+            // The other end gave up, or the process has too many files open: the latter needs a moment, not a
+            // busy loop.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+
+use std::net::SocketAddr;
+
+use axum::Extension;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+const LIMITS: Limits = Limits {
+    drain: Duration::from_millis(50),
+    ..Limits::USUAL
+};
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+async fn serving(router: Router, limits: Limits) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<Drained>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(serve(listener, router, limits, async {
+        stopped.await.unwrap();
+    }));
+    (at, stop, serving)
+}
+
+/// Everything up to the end of the head and of a body of `length` bytes.
+async fn answer(stream: &mut TcpStream, length: usize) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.unwrap());
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    bytes.extend(body);
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn handlers_know_the_peer_and_idle_connections_end_at_once() {
+    let router = Router::new().route(
+        "/",
+        get(async |Extension(Peer(peer)): Extension<Peer>| peer.to_string()),
+    );
+    let (at, stop, serving) = serving(
+        router,
+        Limits {
+            drain: Duration::from_secs(60),
+            ..LIMITS
+        },
+    )
+    .await;
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    assert!(answer(&mut stream, 9).await.ends_with("127.0.0.1"));
+    stop.send(()).unwrap();
+    assert_eq!(serving.await.unwrap(), Drained::Clean);
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    assert!(TcpStream::connect(at).await.is_err());
+}
+
+#[tokio::test]
+async fn a_running_request_is_answered_after_the_signal() {
+    let (running, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (running, go_on) = (Arc::clone(&running), Arc::clone(&go_on));
+        async move || {
+            running.notify_one();
+            go_on.notified().await;
+            "done"
+        }
+    };
+    let router = Router::new().route("/", get(handler));
+    let (at, stop, serving) = serving(
+        router,
+        Limits {
+            drain: Duration::from_secs(60),
+            ..LIMITS
+        },
+    )
+    .await;
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    running.notified().await;
+    stop.send(()).unwrap();
+    go_on.notify_one();
+    assert!(answer(&mut stream, 4).await.ends_with("done"));
+    assert_eq!(serving.await.unwrap(), Drained::Clean);
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut() {
+    let running = Arc::new(Notify::new());
+    let handler = {
+        let running = Arc::clone(&running);
+        async move || {
+            running.notify_one();
+            std::future::pending::<()>().await;
+        }
+    };
+    let (at, stop, serving) = serving(Router::new().route("/", get(handler)), LIMITS).await;
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    running.notified().await;
+    stop.send(()).unwrap();
+    assert_eq!(serving.await.unwrap(), Drained::Cut(1));
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn heads_are_bounded_in_size_and_time() {
+    let router = || Router::new().route("/", get(async || "ok"));
+    let limits = Limits {
+        head_bytes: 8 * 1024,
+        ..LIMITS
+    };
+    let (at, _stop, _serving) = serving(router(), limits).await;
+    let head = |length: usize| format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(length));
+    for (length, status) in [(7 * 1024, "200"), (9 * 1024, "431")] {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(head(length).as_bytes()).await.unwrap();
+        assert!(
+            answer(&mut stream, 0)
+                .await
+                .starts_with(&format!("HTTP/1.1 {status} "))
+        );
+    }
+    let (at, _stop, _serving) = serving(
+        router(),
+        Limits {
+            head_time: Duration::from_millis(20),
+            ..LIMITS
+        },
+    )
+    .await;
+    // Nothing, the beginning of HTTP/2's preface, the beginning of a head: closed, with or without words.
+    for beginning in [&b""[..], b"PRI * HT", b"GET / HT"] {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        tokio::io::copy(&mut stream, &mut tokio::io::sink())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_connection_more_waits_for_room() {
+    let router = Router::new().route("/", get(async || "ok"));
+    let (at, _stop, _serving) = serving(
+        router,
+        Limits {
+            connections: 1,
+            ..LIMITS
+        },
+    )
+    .await;
+    let mut first = TcpStream::connect(at).await.unwrap();
+    first.write_all(GET).await.unwrap();
+    answer(&mut first, 2).await;
+    let mut second = TcpStream::connect(at).await.unwrap();
+    second.write_all(GET).await.unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(50), second.read_u8()).await;
+    assert!(waits.is_err(), "there is no room");
+    drop(first);
+    assert!(answer(&mut second, 2).await.ends_with("ok"));
+}
