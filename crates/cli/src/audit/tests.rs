@@ -1,0 +1,414 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use portcullis_core::audit::{Actor, Decision, Event, Login, System, Verdict};
+use portcullis_core::fault::Fault;
+use portcullis_core::ids::ScopeSet;
+use portcullis_guard::recorder::{Durability, Recorder as _};
+use portcullis_net::{clock, random};
+use portcullis_server::sink::AuditLog;
+
+use super::show::{Record, Style, shown};
+use super::*;
+
+/// A folder with a log in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(events: impl IntoIterator<Item = Event>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "portcullis-audit-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let folder = Self(std::env::temp_dir().join(name));
+        folder.add(events);
+        folder
+    }
+
+    fn open(&self) -> AuditLog {
+        AuditLog::open(&self.0, Arc::new(clock::System), &random::System).unwrap()
+    }
+
+    fn add(&self, events: impl IntoIterator<Item = Event>) {
+        let log = self.open();
+        for event in events {
+            drop(log.record(event, Durability::Queued));
+        }
+        log.close().unwrap();
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            data: None,
+            dir: Some(self.0.clone()),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        files(&self.0).unwrap().pop().unwrap()
+    }
+
+    fn verify(&self, json: bool) -> (ExitCode, String) {
+        let mut out = Vec::new();
+        let args = Args {
+            command: Command::Verify(verify::Args {
+                place: self.place(),
+                json,
+            }),
+        };
+        (run(&args, &mut out).unwrap(), String::from_utf8(out).unwrap())
+    }
+
+    fn query(&self, args: query::Args) -> Vec<String> {
+        let mut out = Vec::new();
+        let args = Args {
+            command: Command::Query(query::Args {
+                place: self.place(),
+                ..args
+            }),
+        };
+        run(&args, &mut out).unwrap();
+        String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn decision(user: &str, tool: &str, verdict: Verdict) -> Event {
+    let denied = verdict == Verdict::Denied;
+    Decision {
+        request: "r".to_owned(),
+        actor: Some(Actor {
+            issuer: Some("https://as.example".to_owned()),
+            agent: Some("agent-1".to_owned()),
+            user: Some(user.to_owned()),
+        }),
+        server: "notes".to_owned(),
+        method: Some("tools/call".to_owned()),
+        target: Some(tool.to_owned()),
+        target_kind: Some("tool"),
+        effect: Some("write"),
+        scopes_held: ScopeSet::parse("notes:read").unwrap(),
+        scopes_needed: ScopeSet::parse("notes:write").unwrap(),
+        verdict,
+        reason: if denied { "policy.insufficient-scope" } else { "ok" },
+        fault: denied.then_some(Fault::Caller),
+        rules: Vec::new(),
+        token: None,
+        arguments: None,
+        confirmation: Some("bearer"),
+        status: if denied { 403 } else { 0 },
+        era: Some("modern"),
+        peer: None,
+    }
+    .into()
+}
+
+fn login(user: &str, result: &'static str) -> Event {
+    Login {
+        user: user.to_owned(),
+        result,
+        peer: Some("127.0.0.1".to_owned()),
+    }
+    .into()
+}
+
+fn some() -> Folder {
+    Folder::new([
+        System {
+            what: "start",
+            detail: "gateway".to_owned(),
+        }
+        .into(),
+        login("alice", "login.wrong-password"),
+        login("alice", "ok"),
+        decision("alice", "add_note", Verdict::Denied),
+        decision("alice", "add_note", Verdict::Allowed),
+        decision("bob", "list_notes", Verdict::Allowed),
+    ])
+}
+
+/// The line without its time, which is the system's.
+fn timeless(line: &str) -> &str {
+    line.split_once(' ').unwrap().1
+}
+
+#[test]
+fn a_record_is_one_readable_line() {
+    let folder = some();
+    let lines = folder.query(query::Args::default());
+    let lines: Vec<&str> = lines.iter().map(|line| timeless(line)).collect();
+    assert_eq!(
+        lines,
+        [
+            "     1 system       start     gateway",
+            "     2 login        login.wrong-password alice from 127.0.0.1",
+            "     3 login        ok        alice from 127.0.0.1",
+            "     4 decision     denied    alice by agent-1 on notes tools/call add_note [write]: policy.insufficient-scope, needs notes:write",
+            "     5 decision     allowed   alice by agent-1 on notes tools/call add_note [write]",
+            "     6 decision     allowed   bob by agent-1 on notes tools/call list_notes [write]",
+        ]
+    );
+}
+
+#[test]
+fn what_others_named_cannot_break_out_of_its_line() {
+    let folder = Folder::new([decision(
+        "eve\n2026 9 login ok root",
+        "x\u{1b}[2J\u{9b}\u{202e}\u{200b}y",
+        Verdict::Allowed,
+    )]);
+    let lines = folder.query(query::Args::default());
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains(r"eve\u{a}2026 9 login ok root by"), "{lines:?}");
+    assert!(
+        lines[0].contains(r"x\u{1b}[2J\u{9b}\u{202e}\u{200b}y"),
+        "{lines:?}"
+    );
+    assert_eq!(shown("Zoë 名前 ü"), "Zoë 名前 ü");
+}
+
+#[test]
+fn colour_is_for_terminals_only() {
+    let record = Record::parse(br#"{"kind":"login","result":"ok","user":"a"}"#).unwrap();
+    assert!(record.line(Style::for_terminal(true)).contains("\u{1b}[32mok"));
+    assert!(!record.line(Style::for_terminal(false)).contains('\u{1b}'));
+}
+
+#[test]
+fn queries_select() {
+    let folder = some();
+    let text = |text: &str| Some(text.to_owned());
+    let seqs = |args: query::Args| -> Vec<u64> {
+        let lines = folder.query(query::Args { json: true, ..args });
+        let seq = |line: &String| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"]
+                .as_u64()
+                .unwrap()
+        };
+        lines.iter().map(seq).collect()
+    };
+    let all = query::Args::default;
+    const NONE: [u64; 0] = [];
+    assert_eq!(
+        seqs(query::Args {
+            denied: true,
+            ..all()
+        }),
+        [2, 4]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            user: text("alice"),
+            ..all()
+        }),
+        [2, 3, 4, 5]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            agent: text("agent-1"),
+            user: text("bob"),
+            ..all()
+        }),
+        [6]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            tool: text("add_note"),
+            ..all()
+        }),
+        [4, 5]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            server: text("other"),
+            ..all()
+        }),
+        NONE
+    );
+    assert_eq!(
+        seqs(query::Args {
+            kind: text("login"),
+            ..all()
+        }),
+        [2, 3]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            limit: Some(2),
+            ..all()
+        }),
+        [5, 6]
+    );
+    assert_eq!(
+        seqs(query::Args {
+            limit: Some(0),
+            ..all()
+        }),
+        NONE
+    );
+    assert_eq!(
+        seqs(query::Args {
+            since: text("2999-01-01T00:00:00.000Z"),
+            ..all()
+        }),
+        NONE
+    );
+    assert_eq!(
+        seqs(query::Args {
+            until: text("2999-01-01T00:00:00.000Z"),
+            limit: Some(1),
+            ..all()
+        }),
+        [6]
+    );
+}
+
+#[test]
+fn times_are_read_as_people_write_them() {
+    let now = 1_795_256_040_123;
+    for (written, meant) in [
+        ("2026-11-21T10:00:00Z", Some("2026-11-21T10:00:00.000Z")),
+        ("2026-11-21T10:00:00.5+01:00", Some("2026-11-21T09:00:00.500Z")),
+        ("2026-11-21", Some("2026-11-21T00:00:00.000Z")),
+        ("90s", Some("2026-11-21T10:12:30.123Z")),
+        ("2h", Some("2026-11-21T08:14:00.123Z")),
+        ("7d", Some("2026-11-14T10:14:00.123Z")),
+        ("-2h", None),
+        ("h", None),
+        ("", None),
+        ("9223372036854775807d", None),
+        ("yesterday", None),
+        ("2é", None),
+    ] {
+        assert_eq!(query::time_at(written, now).as_deref(), meant, "{written}");
+    }
+}
+
+#[test]
+fn a_sound_log_is_summed_up() {
+    let folder = some();
+    let (code, text) = folder.verify(false);
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(text.starts_with("ok: 6 records in 1 files, 1 to 6, 20"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&folder.verify(true).1).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["log"]["records"]),
+        (&serde_json::json!(true), &serde_json::json!(6))
+    );
+    assert!(text.contains(json["log"]["last_hash"].as_str().unwrap()));
+}
+
+#[test]
+fn one_changed_byte_is_found_and_named() {
+    let folder = some();
+    let mut bytes = std::fs::read(folder.file()).unwrap();
+    let at = bytes.windows(8).position(|part| part == b"add_note").unwrap();
+    bytes[at] = b'A';
+    std::fs::write(folder.file(), bytes).unwrap();
+    let (code, text) = folder.verify(false);
+    assert_eq!(code, ExitCode::FAILURE);
+    assert_eq!(
+        text,
+        "broken: audit-00000000000000000001.jsonl line 4, record 4: its content does not match its hash\n\
+         3 records before it hold, 1 to 3; nothing after it can be trusted\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&folder.verify(true).1).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["line"], &json["seq"]),
+        (&false.into(), &4.into(), &4.into())
+    );
+}
+
+#[test]
+fn a_half_line_is_a_break_unless_it_is_being_written() {
+    let folder = some();
+    let mut bytes = std::fs::read(folder.file()).unwrap();
+    bytes.pop();
+    std::fs::write(folder.file(), &bytes).unwrap();
+    assert_eq!(folder.verify(false).0, ExitCode::FAILURE);
+
+    let folder = some();
+    let writing = folder.open();
+    let file = folder.file();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, [&whole[..], b"{\"seq\":7,"].concat()).unwrap();
+    assert_eq!(folder.verify(false).0, ExitCode::SUCCESS);
+    std::fs::write(&file, whole).unwrap();
+    drop(writing);
+}
+
+#[test]
+fn no_log_is_a_mistake_in_usage() {
+    let args = Args {
+        command: Command::Verify(verify::Args {
+            place: Place {
+                data: Some(std::env::temp_dir().join("portcullis-nothing-is-here")),
+                dir: None,
+            },
+            json: false,
+        }),
+    };
+    let failure = run(&args, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.exit_code(), ExitCode::from(2));
+    assert!(failure.to_string().contains("--data DIR"), "{failure}");
+}
+
+#[test]
+fn the_tail_is_the_newest_and_goes_on_with_what_comes() {
+    let folder = some();
+    let mut out = Vec::new();
+    let mut follower = tail::follow_from(&folder.0, 2, &mut out);
+    let printed = |out: &mut Vec<u8>| {
+        let text = String::from_utf8(std::mem::take(out)).unwrap();
+        text.lines()
+            .map(|line| timeless(line).trim_start().split_once(' ').unwrap().0.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(printed(&mut out), ["5", "6"]);
+
+    folder.add([login("carol", "ok")]);
+    assert!(follower.print_new(Style::Plain, &mut out).is_ok());
+    assert_eq!(printed(&mut out), ["7"]);
+
+    // Half a line is not shown before its end is there; then the next file.
+    let line = std::fs::read_to_string(folder.file())
+        .unwrap()
+        .lines()
+        .last()
+        .unwrap()
+        .to_owned()
+        + "\n";
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(folder.file())
+        .unwrap();
+    let (half, rest) = line.split_at(50);
+    for (part, expected) in [(half, vec![]), (rest, vec!["7".to_owned()])] {
+        file.write_all(part.as_bytes()).unwrap();
+        assert!(follower.print_new(Style::Plain, &mut out).is_ok());
+        assert_eq!(printed(&mut out), expected);
+    }
+    std::fs::write(folder.0.join("audit-00000000000000000008.jsonl"), &line).unwrap();
+    assert!(follower.print_new(Style::Plain, &mut out).is_ok());
+    assert_eq!(printed(&mut out), ["7"]);
+    assert_eq!(
+        printed(&mut {
+            let mut out = Vec::new();
+            tail::follow_from(&folder.0, 3, &mut out);
+            out
+        })
+        .len(),
+        3
+    );
+}

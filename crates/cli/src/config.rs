@@ -1,0 +1,118 @@
+//! `portcullis config check|schema|show`
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use portcullis_server::config::{self, Config};
+
+use crate::failure::Failure;
+
+/// Arguments of `portcullis config`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Report everything wrong with a configuration file at once
+    #[command(after_help = "Example:\n  portcullis config check portcullis.toml")]
+    Check {
+        /// The file
+        #[arg(default_value = "portcullis.toml")]
+        file: PathBuf,
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the configuration file, or its reference page
+    #[command(after_help = "Example:\n  portcullis config schema > portcullis.schema.json")]
+    Schema {
+        /// What to print
+        #[arg(long, value_enum, default_value_t = Format::Json)]
+        format: Format,
+    },
+    /// Print what a configuration file means, defaults included; secrets stay where they are
+    #[command(after_help = "Example:\n  portcullis config show portcullis.toml")]
+    Show {
+        /// The file
+        #[arg(default_value = "portcullis.toml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Json,
+    Markdown,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    match &args.command {
+        Command::Check { file, json } => check(file, *json, out),
+        Command::Schema { format } => {
+            match format {
+                Format::Json => writeln!(out, "{:#}", config::json_schema())?,
+                Format::Markdown => write!(out, "{}", config::reference_page())?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Show { file } => {
+            writeln!(out, "{:#?}", load(file)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Reads and validates a configuration file; its relative paths become relative to the file's folder.
+pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
+    let mut config = Config::parse(&text(file)?).map_err(|report| {
+        Failure::usage(format!("{} does not load:\n{report}", file.display()))
+            .hint("nothing was started; correct the file and check it with `portcullis config check`")
+    })?;
+    config.relative_to(file.parent().unwrap_or(Path::new(".")));
+    Ok(config)
+}
+
+fn text(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))
+}
+
+fn check(file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    let report = match Config::parse(&text(file)?) {
+        Ok(_) if json => {
+            writeln!(out, "[]")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(_) => {
+            writeln!(out, "{}: good", file.display())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(report) => report,
+    };
+    if json {
+        let findings: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|finding| {
+                serde_json::json!({
+                    "line": finding.line,
+                    "column": finding.column,
+                    "path": finding.path,
+                    "message": finding.message,
+                    "hint": finding.hint,
+                })
+            })
+            .collect();
+        writeln!(out, "{:#}", serde_json::Value::from(findings))?;
+    } else {
+        for finding in report.findings() {
+            writeln!(out, "{}:{finding}", file.display())?;
+        }
+    }
+    Ok(ExitCode::from(2))
+}

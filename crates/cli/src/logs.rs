@@ -1,0 +1,14 @@
+//! Logs: for the operator, on stderr, never a secret. What must be kept goes to the audit log instead.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging at `warn`, or as `PORTCULLIS_LOG` says (`info`, `debug`, `portcullis_guard=debug`).
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).finish();
+    // A second start in one process keeps the first subscriber.
+    let _first = tracing::subscriber::set_global_default(subscriber);
+}

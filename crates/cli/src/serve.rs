@@ -1,0 +1,130 @@
+//! `portcullis gateway` and `portcullis authority`: one server, from a configuration file, until it is told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use portcullis_core::time::UnixTime;
+use portcullis_net::random;
+use portcullis_server::authority::{clients, people};
+use portcullis_server::config::AuthorityConfig;
+use portcullis_server::http::{Drained, Limits, serve};
+use portcullis_server::store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::join::{self, World, cannot, secret_file};
+use crate::{config, logs};
+
+/// How often expired rows leave the store.
+const REAPING: Duration = Duration::from_secs(600);
+
+/// Arguments of `portcullis gateway` and `portcullis authority`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "portcullis.toml")]
+    config: PathBuf,
+}
+
+/// Runs the gateway.
+pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
+    logs::start();
+    let config = config::load(&args.config)?;
+    let Some(settings) = &config.gateway else {
+        return Err(Failure::usage(format!("{} has no `[gateway]` section", args.config.display())));
+    };
+    let world = World::open(&config)?;
+    let parts = join::gateway(&config, settings, &world)?;
+    let listener = listen(&settings.listen).await?;
+    let admin = match &settings.admin_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    stop_on_signal(&world.stop)?;
+    world.record("start", format!("gateway {}", settings.public_url)).await?;
+    if let Some(admin) = admin {
+        tokio::spawn(serve(admin, parts.gateway.admin_router(), Limits::USUAL, world.stop.clone().cancelled_owned()));
+    }
+    tracing::info!(public_url = settings.public_url, "serving");
+    let drained = serve(listener, parts.gateway.router(), Limits::USUAL, world.stop.clone().cancelled_owned()).await;
+    parts.finish().await;
+    close(&world, drained).await
+}
+
+/// Runs the authority.
+pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
+    logs::start();
+    let config = config::load(&args.config)?;
+    let Some(settings) = &config.authority else {
+        return Err(Failure::usage(format!("{} has no `[authority]` section", args.config.display())));
+    };
+    let world = World::open(&config)?;
+    let (authority, store) = join::authority(&config, settings, &world, None).await?;
+    people_and_clients(settings, &store, world.clock.now()).await?;
+    let listener = listen(&settings.listen).await?;
+    stop_on_signal(&world.stop)?;
+    reap(&store, &world);
+    world.record("start", format!("authority {}", settings.issuer)).await?;
+    tracing::info!(issuer = %settings.issuer, "serving");
+    let drained = serve(listener, authority.router(), Limits::USUAL, world.stop.clone().cancelled_owned()).await;
+    close(&world, drained).await
+}
+
+/// Makes sure that the people and clients of the configuration are in the store, with the secrets that their files hold now.
+async fn people_and_clients(settings: &AuthorityConfig, store: &Store, now: UnixTime) -> Result<(), Failure> {
+    for user in &settings.users {
+        let password = secret_file(&user.password_file)?;
+        people::ensure_password(store, &user.name, &password, &random::System, now).await.map_err(cannot("keep a user"))?;
+    }
+    for client in &settings.clients {
+        let secret = secret_file(&client.secret_file)?;
+        let id = client.client_id.as_str();
+        clients::ensure_confidential(store, id, &secret, id, &client.scopes, now).await.map_err(cannot("keep a client"))?;
+    }
+    Ok(())
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| Failure::usage(format!("{address} cannot be listened on: {error}")))
+}
+
+/// Cancels `stop` at SIGINT or SIGTERM.
+pub(crate) fn stop_on_signal(stop: &CancellationToken) -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot("listen for signals"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot("listen for signals"))?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Lets expired rows leave the store from time to time, until the process stops.
+pub(crate) fn reap(store: &Store, world: &World) {
+    let (store, clock, stop) = (store.clone(), std::sync::Arc::clone(&world.clock), world.stop.clone());
+    tokio::spawn(async move {
+        while stop.run_until_cancelled(tokio::time::sleep(REAPING)).await.is_some() {
+            if let Err(error) = store.reap(clock.now()).await {
+                tracing::warn!(%error, "expired rows stay in the store for now");
+            }
+        }
+    });
+}
+
+/// The last record, and the log on disk.
+pub(crate) async fn close(world: &World, drained: Drained) -> Result<ExitCode, Failure> {
+    let detail = match drained {
+        Drained::Clean => "every request was answered".to_owned(),
+        Drained::Cut(connections) => format!("{connections} connections were cut"),
+    };
+    world.record("stop", detail).await?;
+    world.audit.close().map_err(cannot("close the audit log"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,70 @@
+//! Nothing of a token, password, code or key ever appears in a log line, a record or any other file.
+
+use portcullis_testkit::{Outcome, login, mcp};
+use serde_json::json;
+
+use crate::{demo, script_token};
+
+#[tokio::test]
+async fn no_secret_is_written_anywhere() -> Outcome {
+    let running = crate::portcullis().env("PORTCULLIS_LOG", "trace").up().await?;
+    let ready = running.ready().clone();
+    let url = &ready.mcp_url;
+    let tokens = login(&running, "notes:read").await?;
+    let script = script_token(&running, "notes:read notes:write").await?;
+    // Used well, used badly, and used where it must not be.
+    for token in [&tokens.access_token, &script] {
+        mcp::call(url, "list_notes", &json!({})).bearer(token).send().await?;
+        mcp::call(url, "delete_all_notes", &json!({})).bearer(token).send().await?;
+        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({})).send().await?;
+        mcp::call(url, "list_notes", &json!({})).bearer(&format!("{token}x")).send().await?;
+        mcp::call(url, "list_notes", &json!({})).bearer(token).header("authorization", format!("Bearer {token}")).send().await?;
+    }
+    let found = login::discover(url).await?;
+    let refreshed = tokens.refresh(&found).await?;
+    tokens.refresh(&found).await.ok();
+
+    let mut secrets = vec![
+        ("client secret", ready.client_secret.clone().unwrap_or_default()),
+        ("refresh token", tokens.refresh_token.clone().unwrap_or_default()),
+        ("next refresh token", refreshed.refresh_token.clone().unwrap_or_default()),
+    ];
+    for token in [&tokens.access_token, &script, &refreshed.access_token] {
+        // Each part on its own: a header may be logged whole, in part, or decoded.
+        secrets.extend(token.split('.').skip(1).map(|part| ("part of an access token", part.to_owned())));
+    }
+    let password = ready.password.unwrap_or_default();
+    for (path, bytes) in running.everything_written()? {
+        for (what, secret) in &secrets {
+            assert!(secret.len() > 16, "{what} is too short to search for");
+            assert!(!contains(&bytes, secret.as_bytes()), "{what} in {}", path.display());
+        }
+        // The password is printed once, on purpose, and is nowhere else.
+        if path != std::path::Path::new("stdout and stderr") {
+            assert!(!contains(&bytes, password.as_bytes()), "the password in {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    !needle.is_empty() && haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn an_answer_never_repeats_the_token() -> Outcome {
+    let running = demo().await?;
+    let url = &running.ready().mcp_url;
+    let token = script_token(&running, "notes:read").await?;
+    let spoiled = format!("{token}x");
+    let answers = [
+        mcp::call(url, "list_notes", &json!({})).bearer(&spoiled).send().await?,
+        mcp::call(url, "delete_all_notes", &json!({})).bearer(&token).send().await?,
+        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({})).send().await?,
+    ];
+    let signature = token.rsplit('.').next().unwrap_or_default();
+    for answer in answers {
+        assert!(!answer.text().contains(signature) && !format!("{:?}", answer.headers).contains(signature));
+    }
+    Ok(())
+}
