@@ -1,0 +1,89 @@
+//! Measures Portcullis and writes what it found as a Markdown page: `cargo xtask bench`.
+//!
+//! `portcullis-bench PORTCULLIS [SECONDS]` prints the page; `portcullis-bench backend` serves the backend of the measurement.
+
+mod backend;
+mod gateway;
+mod load;
+mod validation;
+mod warm;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use load::Failure;
+
+const ROUNDS: usize = 5;
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments.as_slice() {
+        [word] if word == "backend" => runtime.block_on(backend::serve(&mut std::io::stdout())),
+        [portcullis, rest @ ..] => {
+            let seconds = rest.first().map_or(Ok(3), |text| text.parse())?;
+            let page = page(&runtime, Path::new(portcullis), Duration::from_secs(seconds))?;
+            std::io::stdout().write_all(page.as_bytes())?;
+            Ok(())
+        }
+        [] => Err("usage: portcullis-bench PORTCULLIS [SECONDS]".into()),
+    }
+}
+
+fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) -> Result<String, Failure> {
+    let mut page = String::from(
+        "# Benchmarks\n\nWritten by `cargo xtask bench`; every number on this page comes from one run of it on one machine. Run it on yours: ratios travel, \
+         absolute numbers do not. The load generator, the backend and what is measured share the machine's cores.\n\n",
+    );
+    writeln!(page, "{}\n", machine())?;
+
+    let progress = |what: &str| writeln!(std::io::stderr(), "bench: {what}");
+    progress("validation, cold and warm")?;
+    writeln!(page, "## Validation of an access token\n\nThe bare check is the crypto library's, with a parsed key, over the same bytes. Cold: split, decode, find the key, check the signature, \
+         `typ`, `iss`, `aud`, times and required claims. Warm: a token validated before and found in the cache, still before `exp`, under the same keys. Median of {ROUNDS} alternating rounds.\n")?;
+    writeln!(page, "| | bare signature check | cold validation | ratio | goal |\n|---|---|---|---|---|")?;
+    for row in validation::measure(ROUNDS, time.min(Duration::from_secs(1)))? {
+        writeln!(page, "| {} | {} | {} | {:.3} | 1.05 |", row.algorithm.name(), micros(row.bare), micros(row.cold), row.ratio)?;
+    }
+    let warm = runtime.block_on(warm::measure(ROUNDS, time.min(Duration::from_secs(1))))?;
+    writeln!(page, "\n| | measured | goal |\n|---|---|---|\n| warm validation | {} | 0.5 µs |\n", micros(warm))?;
+
+    progress("gateway against the direct call")?;
+    let figures = runtime.block_on(gateway::measure(portcullis, ROUNDS, time))?;
+    let f = &figures;
+    writeln!(page, "## The gateway\n\n`tools/call` over 32 keep-alive connections with one token each, policy and audit on, in front of a hyper server that answers at once; direct and guarded in turn, \
+         median of {ROUNDS} rounds of {} s.\n", time.as_secs())?;
+    writeln!(page, "| full load | requests/s | p50 | p99 |\n|---|---|---|---|")?;
+    for (name, run) in [("direct", &f.direct), ("through Portcullis", &f.guarded)] {
+        writeln!(page, "| {name} | {:.0} | {} | {} |", run.per_second, micros(run.p50), micros(run.p99))?;
+    }
+    writeln!(page, "\nCPU of the gateway per guarded call: {}. Resident memory after the run: {:.1} MiB.\n", micros(f.cpu_per_call), f.resident as f64 / 1_048_576.0)?;
+    writeln!(page, "| half load ({:.0} requests/s) | p50 | p99 |\n|---|---|---|", f.paced_rate)?;
+    for (name, run) in [("direct", &f.paced_direct), ("through Portcullis", &f.paced_guarded)] {
+        writeln!(page, "| {name} | {} | {} |", micros(run.p50), micros(run.p99))?;
+    }
+    let added = |a: Duration, b: Duration| micros(a.saturating_sub(b));
+    writeln!(
+        page,
+        "| **added** (goal 60 µs / 300 µs) | **{}** | **{}** |\n",
+        added(f.paced_guarded.p50, f.paced_direct.p50),
+        added(f.paced_guarded.p99, f.paced_direct.p99)
+    )?;
+    Ok(page)
+}
+
+fn micros(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    if micros < 10.0 { format!("{micros:.2} µs") } else { format!("{micros:.1} µs") }
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile.", kernel.trim(), env!("CARGO_PKG_VERSION"))
+}
