@@ -2,8 +2,8 @@
 
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::oauth::client::{
-    self, AuthorizationServer, Challenged, Client, ClientOrigin, Error as OAuth, Pending, Plan,
-    Preregistered, ServerUrl, Tokens,
+    self, AuthorizationServer, Challenged, Client, ClientOrigin, Code, Error as OAuth, OAuthError, Pending,
+    Plan, Preregistered, ServerUrl, Tokens,
 };
 use portcullis_core::oauth::metadata::ProtectedResourceMetadata;
 use portcullis_net::random;
@@ -22,11 +22,18 @@ pub(crate) struct Found {
     pub(crate) server: AuthorizationServer,
 }
 
-/// What came back through the browser and the token endpoint.
-enum Came {
-    Tokens(Tokens),
-    /// The authorization server does not know the client (any more).
-    UnknownClient,
+/// A client, and the listener on its redirect URI.
+struct Became {
+    client: Client,
+    callback: Callback,
+    redirect_uri: String,
+}
+
+/// Whether a client that the authorization server has forgotten may be replaced by a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chance {
+    First,
+    Last,
 }
 
 impl Inner {
@@ -72,28 +79,20 @@ impl Inner {
         scope: Option<&ScopeSet>,
         preregistered: Option<&Preregistered>,
     ) -> Result<Grant, Error> {
-        // Twice at most: once as the client that is held, and once as a new one if that is not known any more.
-        for last in [false, true] {
-            let (client, callback, redirect_uri) =
-                self.become_client(server, &found.server, preregistered).await?;
-            let resource = &found.resource.resource;
-            let pending = client::build_authorization(
-                &found.server,
-                &client,
-                &redirect_uri,
-                resource,
-                scope,
-                &random::System,
-            )?;
-            match self
-                .through_browser(server, found, &client, callback, pending, last)
-                .await?
-            {
-                Came::Tokens(tokens) => return self.keep(server, found, client, scope, tokens).await,
-                Came::UnknownClient => {}
+        let became = self.become_client(server, &found.server, preregistered).await?;
+        let client = became.client.clone();
+        match self
+            .through_browser(server, found, scope, became, Chance::First)
+            .await
+        {
+            Err(Error::OAuth(OAuth::TokenRefused(refused))) if replaceable(&client, &refused) => {
+                self.forget(found.server.issuer().to_string(), &client).await?;
+                let became = self.become_client(server, &found.server, preregistered).await?;
+                self.through_browser(server, found, scope, became, Chance::Last)
+                    .await
             }
+            outcome => outcome,
         }
-        Err(Error::LoginEnded(server.as_str().to_owned()))
     }
 
     /// A client of this authorization server, and the listener on its redirect URI.
@@ -102,7 +101,7 @@ impl Inner {
         server: &ServerUrl,
         authorization_server: &AuthorizationServer,
         preregistered: Option<&Preregistered>,
-    ) -> Result<(Client, Callback, String), Error> {
+    ) -> Result<Became, Error> {
         let issuer = authorization_server.issuer();
         let kept = self.store.read().await?;
         let held = kept.clients.get(issuer.as_str()).cloned().map(Client::from);
@@ -119,17 +118,20 @@ impl Inner {
             }
             .into());
         }
-        // The redirect URI of a registration names a port: that one, if it is free. RFC 8252 §7.3 has authorization
-        // servers ignore the port, and some do not.
-        let (held, callback) = match held
+        // The redirect URI of a registration names a port: that one, if it is free and the person wants no other. RFC 8252
+        // §7.3 has authorization servers ignore the port, and some do not.
+        let registered = held
             .as_ref()
             .and_then(|client| client.redirect_uri.as_deref())
-            .and_then(port)
-        {
-            Some(port) => match Callback::listen(port).await {
-                Ok(callback) => (held, callback),
-                Err(_) => (None, Callback::listen(self.callback_port).await?),
-            },
+            .and_then(port);
+        let (held, callback) = match registered {
+            Some(port) if self.callback_port == 0 || self.callback_port == port => {
+                match Callback::listen(port).await {
+                    Ok(callback) => (held, callback),
+                    Err(_) => (None, Callback::listen(self.callback_port).await?),
+                }
+            }
+            Some(_) => (None, Callback::listen(self.callback_port).await?),
             None => (held, Callback::listen(self.callback_port).await?),
         };
         let document = self.client_metadata_document.as_ref();
@@ -140,7 +142,11 @@ impl Inner {
                     .redirect_uri
                     .clone()
                     .unwrap_or_else(|| callback.redirect_uri());
-                Ok((client, callback, redirect_uri))
+                Ok(Became {
+                    client,
+                    callback,
+                    redirect_uri,
+                })
             }
             Plan::Register(endpoint) => {
                 let (client, redirect_uri) = self
@@ -150,7 +156,11 @@ impl Inner {
                 self.store
                     .update(move |kept| drop(kept.clients.insert(issuer, record)))
                     .await?;
-                Ok((client, callback, redirect_uri))
+                Ok(Became {
+                    client,
+                    callback,
+                    redirect_uri,
+                })
             }
         }
     }
@@ -189,45 +199,61 @@ impl Inner {
         &self,
         server: &ServerUrl,
         found: &Found,
-        client: &Client,
-        callback: Callback,
-        pending: Pending,
-        last: bool,
-    ) -> Result<Came, Error> {
+        scope: Option<&ScopeSet>,
+        became: Became,
+        chance: Chance,
+    ) -> Result<Grant, Error> {
+        let Became {
+            client,
+            callback,
+            redirect_uri,
+        } = became;
+        let resource = &found.resource.resource;
+        let pending = client::build_authorization(
+            &found.server,
+            &client,
+            &redirect_uri,
+            resource,
+            scope,
+            &random::System,
+        )?;
         self.presenter.authorize(pending.url());
         let arrival = callback.wait(pending.clone(), self.login_patience).await?;
-        let code = match &arrival.outcome {
-            Ok(code) => code.clone(),
-            Err(refused) => {
-                let refused = refused.clone();
-                arrival.show(Page::failed(&refused.to_string())).await;
-                return Err(refused.into());
-            }
+        let outcome = match &arrival.outcome {
+            Ok(code) => match self.redeem(server, found, &client, &pending, code).await {
+                Ok(tokens) => self.keep(server, found, client.clone(), scope, tokens).await,
+                Err(error) => Err(error),
+            },
+            Err(refused) => Err(refused.clone().into()),
         };
-        let request = client::build_code_exchange(found.server.token_endpoint(), client, &pending, &code);
-        let tokens = match self.fetchers.send(server, request).await {
-            Ok(answer) => {
-                client::process_tokens(&answer, pending.requested(), self.clock.now()).map_err(Error::from)
-            }
-            Err(error) => Err(error),
-        };
-        match tokens {
-            Ok(tokens) => {
-                arrival.show(Page::done(server.as_str())).await;
-                Ok(Came::Tokens(tokens))
-            }
+        let page = match &outcome {
+            Ok(_) => Page::done(server.as_str()),
             Err(Error::OAuth(OAuth::TokenRefused(refused)))
-                if !last && client.origin == ClientOrigin::Dynamic && is_unknown_client(refused.error()) =>
+                if chance == Chance::First && replaceable(&client, refused) =>
             {
-                self.forget(found.server.issuer().to_string(), client).await?;
-                arrival.show(Page::again()).await;
-                Ok(Came::UnknownClient)
+                Page::again()
             }
-            Err(error) => {
-                arrival.show(Page::failed(&error.to_string())).await;
-                Err(error)
-            }
-        }
+            Err(error) => Page::failed(&error.to_string()),
+        };
+        arrival.show(page).await;
+        outcome
+    }
+
+    async fn redeem(
+        &self,
+        server: &ServerUrl,
+        found: &Found,
+        client: &Client,
+        pending: &Pending,
+        code: &Code,
+    ) -> Result<Tokens, Error> {
+        let request = client::build_code_exchange(found.server.token_endpoint(), client, pending, code);
+        let answer = self.fetchers.send(server, request).await?;
+        Ok(client::process_tokens(
+            &answer,
+            pending.requested(),
+            self.clock.now(),
+        )?)
     }
 
     async fn keep(
@@ -285,6 +311,11 @@ impl Inner {
         });
         Ok(update.await?)
     }
+}
+
+/// Whether the authorization server has forgotten a client that this program can register again.
+fn replaceable(client: &Client, refused: &OAuthError) -> bool {
+    client.origin == ClientOrigin::Dynamic && is_unknown_client(refused.error())
 }
 
 fn port(redirect_uri: &str) -> Option<u16> {

@@ -40,15 +40,27 @@ pub(crate) async fn measure(portcullis: &Path, rounds: usize, time: Duration) ->
     figures
 }
 
-async fn in_folder(portcullis: &Path, folder: &Path, rounds: usize, time: Duration) -> Result<Figures, Failure> {
+async fn in_folder(
+    portcullis: &Path,
+    folder: &Path,
+    rounds: usize,
+    time: Duration,
+) -> Result<Figures, Failure> {
     let (_backend, direct) = backend()?;
     let (gateway, ready) = up(portcullis, folder, &direct).await?;
-    let guarded = ready.pointer("/gateway").and_then(serde_json::Value::as_str).unwrap_or_default().trim_start_matches("http://").to_owned();
+    let guarded = ready
+        .pointer("/gateway")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default()
+        .trim_start_matches("http://")
+        .to_owned();
     let mut requests = Vec::new();
     for _ in 0..CONNECTIONS {
         requests.push(tools_call(&guarded, "/mcp", "add", Some(&token(&ready).await?)));
     }
-    let plain: Vec<Vec<u8>> = (0..CONNECTIONS).map(|_| tools_call(&direct, "/mcp", "add", None)).collect();
+    let plain: Vec<Vec<u8>> = (0..CONNECTIONS)
+        .map(|_| tools_call(&direct, "/mcp", "add", None))
+        .collect();
 
     // Warm both, then in turn.
     run(&direct, &plain, Duration::from_secs(1), Pace::Closed).await?;
@@ -83,26 +95,48 @@ async fn in_folder(portcullis: &Path, folder: &Path, rounds: usize, time: Durati
 
 fn median(mut runs: Vec<Run>) -> Result<Run, Failure> {
     runs.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
-    runs.get(runs.len() / 2).cloned().ok_or_else(|| "no rounds".into())
+    runs.get(runs.len() / 2)
+        .cloned()
+        .ok_or_else(|| "no rounds".into())
 }
 
 fn by_p50(mut runs: Vec<Run>) -> Result<Run, Failure> {
     runs.sort_by_key(|run| run.p50);
-    runs.get(runs.len() / 2).cloned().ok_or_else(|| "no rounds".into())
+    runs.get(runs.len() / 2)
+        .cloned()
+        .ok_or_else(|| "no rounds".into())
 }
 
 fn backend() -> Result<(Running, String), Failure> {
     use std::io::BufRead as _;
-    let mut child = Running(Command::new(std::env::current_exe()?).arg("backend").stdout(Stdio::piped()).spawn()?);
+    let mut child = Running(
+        Command::new(std::env::current_exe()?)
+            .arg("backend")
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
     let mut line = String::new();
     std::io::BufReader::new(child.0.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
     Ok((child, line.trim().to_owned()))
 }
 
-async fn up(portcullis: &Path, folder: &Path, backend: &str) -> Result<(Running, serde_json::Value), Failure> {
+async fn up(
+    portcullis: &Path,
+    folder: &Path,
+    backend: &str,
+) -> Result<(Running, serde_json::Value), Failure> {
     let ready: PathBuf = folder.join("ready.json");
     let child = Command::new(portcullis)
-        .args(["up", "--no-browser", "--listen", "127.0.0.1:0", "--unlisted", "read", "--upstream", &format!("http://{backend}/mcp")])
+        .args([
+            "up",
+            "--no-browser",
+            "--listen",
+            "127.0.0.1:0",
+            "--unlisted",
+            "read",
+            "--upstream",
+            &format!("http://{backend}/mcp"),
+        ])
         .arg("--data")
         .arg(folder.join("data"))
         .arg("--ready-file")
@@ -112,7 +146,10 @@ async fn up(portcullis: &Path, folder: &Path, backend: &str) -> Result<(Running,
     let child = Running(child);
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
-        if let Some(ready) = std::fs::read(&ready).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        if let Some(ready) = std::fs::read(&ready)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        {
             return Ok((child, ready));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -122,7 +159,13 @@ async fn up(portcullis: &Path, folder: &Path, backend: &str) -> Result<(Running,
 
 async fn token(ready: &serde_json::Value) -> Result<String, Failure> {
     use http_body_util::{BodyExt as _, Full};
-    let text = |name: &str| ready.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        ready
+            .get(name)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let form = [
         ("grant_type", "client_credentials".to_owned()),
         ("client_id", text("client_id")),
@@ -130,14 +173,28 @@ async fn token(ready: &serde_json::Value) -> Result<String, Failure> {
         ("scope", "upstream:read".to_owned()),
         ("resource", text("mcp_url")),
     ];
-    let body = form.iter().map(|(name, value)| format!("{name}={}", value.replace(':', "%3A").replace('/', "%2F"))).collect::<Vec<_>>();
+    let body = form
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.replace(':', "%3A").replace('/', "%2F")))
+        .collect::<Vec<_>>();
     let request = http::Request::post(format!("{}/token", text("issuer")))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::new(bytes::Bytes::from(body.join("&"))))?;
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-    let answer = client.request(request).await?.into_body().collect().await?.to_bytes();
+    let client =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let answer = client
+        .request(request)
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
     let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-    answer.get("access_token").and_then(serde_json::Value::as_str).map(str::to_owned).ok_or_else(|| format!("no token: {answer}").into())
+    answer
+        .get("access_token")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no token: {answer}").into())
 }
 
 /// User and system time of a process, from `/proc/PID/stat` (fields 14 and 15, in ticks of 10 ms).
@@ -154,7 +211,10 @@ fn cpu(id: u32) -> Result<Duration, Failure> {
 /// Resident memory of a process in bytes.
 fn resident(id: u32) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .ok_or("no VmRSS")?;
     let kibibytes: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
     Ok(kibibytes * 1024)
 }

@@ -34,7 +34,12 @@ pub(crate) enum Pace {
 }
 
 /// Sends `requests[i]` on connection `i` for `time` and returns what came of it. Every answer must be a 200.
-pub(crate) async fn run(address: &str, requests: &[Vec<u8>], time: Duration, pace: Pace) -> Result<Run, Failure> {
+pub(crate) async fn run(
+    address: &str,
+    requests: &[Vec<u8>],
+    time: Duration,
+    pace: Pace,
+) -> Result<Run, Failure> {
     let started = Instant::now();
     let connections = requests.len().max(1);
     let mut tasks = Vec::new();
@@ -44,8 +49,12 @@ pub(crate) async fn run(address: &str, requests: &[Vec<u8>], time: Duration, pac
             Pace::Closed => None,
             Pace::Open(rate) => Some(Duration::from_secs_f64(connections as f64 / rate)),
         };
-        let offset = interval.unwrap_or_default().mul_f64(index as f64 / connections as f64);
-        tasks.push(tokio::spawn(async move { connection(&address, &request, started + offset, time, interval).await }));
+        let offset = interval
+            .unwrap_or_default()
+            .mul_f64(index as f64 / connections as f64);
+        tasks.push(tokio::spawn(async move {
+            connection(&address, &request, started + offset, time, interval).await
+        }));
     }
     let mut times = Vec::new();
     for task in tasks {
@@ -53,7 +62,11 @@ pub(crate) async fn run(address: &str, requests: &[Vec<u8>], time: Duration, pac
     }
     let elapsed = started.elapsed();
     times.sort_unstable();
-    let at = |part: f64| times.get(((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1))).copied();
+    let at = |part: f64| {
+        times
+            .get(((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1)))
+            .copied()
+    };
     Ok(Run {
         per_second: times.len() as f64 / elapsed.as_secs_f64(),
         p50: at(0.50).ok_or("no answers")?,
@@ -62,7 +75,13 @@ pub(crate) async fn run(address: &str, requests: &[Vec<u8>], time: Duration, pac
     })
 }
 
-async fn connection(address: &str, request: &[u8], mut due: Instant, time: Duration, interval: Option<Duration>) -> Result<Vec<Duration>, Failure> {
+async fn connection(
+    address: &str,
+    request: &[u8],
+    mut due: Instant,
+    time: Duration,
+    interval: Option<Duration>,
+) -> Result<Vec<Duration>, Failure> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut times = Vec::with_capacity(1 << 16);
@@ -91,14 +110,19 @@ async fn connection(address: &str, request: &[u8], mut due: Instant, time: Durat
 async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Failure> {
     let mut filled = 0;
     loop {
-        let free = buffer.get_mut(filled..).filter(|free| !free.is_empty()).ok_or("an answer larger than expected")?;
+        let free = buffer
+            .get_mut(filled..)
+            .filter(|free| !free.is_empty())
+            .ok_or("an answer larger than expected")?;
         let read = stream.read(free).await?;
         if read == 0 {
             return Err("the connection closed in the middle of an answer".into());
         }
         filled += read;
         let got = buffer.get(..filled).unwrap_or_default();
-        let Some(head) = find(got, b"\r\n\r\n") else { continue };
+        let Some(head) = find(got, b"\r\n\r\n") else {
+            continue;
+        };
         let (headers, body) = got.split_at(head + 4);
         if !headers.starts_with(b"HTTP/1.1 200") {
             return Err(format!("not a 200: {}", String::from_utf8_lossy(got)).into());
@@ -106,8 +130,12 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Failure
         let headers = headers.to_ascii_lowercase();
         let whole = match find(&headers, b"content-length: ") {
             Some(at) => {
-                let digits: String =
-                    headers.iter().skip(at + 16).take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+                let digits: String = headers
+                    .iter()
+                    .skip(at + 16)
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .map(|byte| char::from(*byte))
+                    .collect();
                 body.len() >= digits.parse::<usize>()?
             }
             None => body.ends_with(b"0\r\n\r\n"),
@@ -127,7 +155,9 @@ pub(crate) fn tools_call(host: &str, path: &str, tool: &str, token: Option<&str>
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"a":2,"b":3}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{{"name":"bench","version":"1"}},"io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
     );
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let authorization = token
+        .map(|token| format!("Authorization: Bearer {token}\r\n"))
+        .unwrap_or_default();
     format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
          MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n{authorization}Content-Length: {}\r\n\r\n{body}",

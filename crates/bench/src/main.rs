@@ -41,27 +41,66 @@ fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) ->
 
     let progress = |what: &str| writeln!(std::io::stderr(), "bench: {what}");
     progress("validation, cold and warm")?;
-    writeln!(page, "## Validation of an access token\n\nThe bare check is the crypto library's, with a parsed key, over the same bytes. Cold: split, decode, find the key, check the signature, \
-         `typ`, `iss`, `aud`, times and required claims. Warm: a token validated before and found in the cache, still before `exp`, under the same keys. Median of {ROUNDS} alternating rounds.\n")?;
-    writeln!(page, "| | bare signature check | cold validation | ratio | goal |\n|---|---|---|---|---|")?;
+    writeln!(
+        page,
+        "## Validation of an access token\n\nThe bare check is the crypto library's, with a parsed key, over the same bytes. Cold: split, decode, find the key, check the signature, \
+         `typ`, `iss`, `aud`, times and required claims. Warm: a token validated before and found in the cache, still before `exp`, under the same keys. Median of {ROUNDS} alternating rounds.\n"
+    )?;
+    writeln!(
+        page,
+        "| | bare signature check | cold validation | ratio | goal |\n|---|---|---|---|---|"
+    )?;
     for row in validation::measure(ROUNDS, time.min(Duration::from_secs(1)))? {
-        writeln!(page, "| {} | {} | {} | {:.3} | 1.05 |", row.algorithm.name(), micros(row.bare), micros(row.cold), row.ratio)?;
+        writeln!(
+            page,
+            "| {} | {} | {} | {:.3} | 1.05 |",
+            row.algorithm.name(),
+            micros(row.bare),
+            micros(row.cold),
+            row.ratio
+        )?;
     }
     let warm = runtime.block_on(warm::measure(ROUNDS, time.min(Duration::from_secs(1))))?;
-    writeln!(page, "\n| | measured | goal |\n|---|---|---|\n| warm validation | {} | 0.5 µs |\n", micros(warm))?;
+    writeln!(
+        page,
+        "\n| | measured | goal |\n|---|---|---|\n| warm validation | {} | 0.5 µs |\n",
+        micros(warm)
+    )?;
 
     progress("gateway against the direct call")?;
     let figures = runtime.block_on(gateway::measure(portcullis, ROUNDS, time))?;
     let f = &figures;
-    writeln!(page, "## The gateway\n\n`tools/call` over 32 keep-alive connections with one token each, policy and audit on, in front of a hyper server that answers at once; direct and guarded in turn, \
-         median of {ROUNDS} rounds of {} s.\n", time.as_secs())?;
+    writeln!(
+        page,
+        "## The gateway\n\n`tools/call` over 32 keep-alive connections with one token each, policy and audit on, in front of a hyper server that answers at once; direct and guarded in turn, \
+         median of {ROUNDS} rounds of {} s.\n",
+        time.as_secs()
+    )?;
     writeln!(page, "| full load | requests/s | p50 | p99 |\n|---|---|---|---|")?;
     for (name, run) in [("direct", &f.direct), ("through Portcullis", &f.guarded)] {
-        writeln!(page, "| {name} | {:.0} | {} | {} |", run.per_second, micros(run.p50), micros(run.p99))?;
+        writeln!(
+            page,
+            "| {name} | {:.0} | {} | {} |",
+            run.per_second,
+            micros(run.p50),
+            micros(run.p99)
+        )?;
     }
-    writeln!(page, "\nCPU of the gateway per guarded call: {}. Resident memory after the run: {:.1} MiB.\n", micros(f.cpu_per_call), f.resident as f64 / 1_048_576.0)?;
-    writeln!(page, "| half load ({:.0} requests/s) | p50 | p99 |\n|---|---|---|", f.paced_rate)?;
-    for (name, run) in [("direct", &f.paced_direct), ("through Portcullis", &f.paced_guarded)] {
+    writeln!(
+        page,
+        "\nCPU of the gateway per guarded call: {}. Resident memory after the run: {:.1} MiB.\n",
+        micros(f.cpu_per_call),
+        f.resident as f64 / 1_048_576.0
+    )?;
+    writeln!(
+        page,
+        "| half load ({:.0} requests/s) | p50 | p99 |\n|---|---|---|",
+        f.paced_rate
+    )?;
+    for (name, run) in [
+        ("direct", &f.paced_direct),
+        ("through Portcullis", &f.paced_guarded),
+    ] {
         writeln!(page, "| {name} | {} | {} |", micros(run.p50), micros(run.p99))?;
     }
     let added = |a: Duration, b: Duration| micros(a.saturating_sub(b));
@@ -76,14 +115,26 @@ fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) ->
 
 fn micros(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
-    if micros < 10.0 { format!("{micros:.2} µs") } else { format!("{micros:.1} µs") }
+    if micros < 10.0 {
+        format!("{micros:.2} µs")
+    } else {
+        format!("{micros:.1} µs")
+    }
 }
 
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let model = cpuinfo
+        .lines()
+        .find(|line| line.starts_with("model name"))
+        .and_then(|line| line.split(": ").nth(1))
+        .unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile.", kernel.trim(), env!("CARGO_PKG_VERSION"))
+    format!(
+        "Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile.",
+        kernel.trim(),
+        env!("CARGO_PKG_VERSION")
+    )
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,7 +41,11 @@ pub(crate) struct Material {
 /// Measures each algorithm for `rounds` rounds of `time` each, the two sides in turn.
 pub(crate) fn measure(rounds: usize, time: Duration) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    for algorithm in [SignatureAlgorithm::Rs256, SignatureAlgorithm::Es256, SignatureAlgorithm::EdDsa] {
+    for algorithm in [
+        SignatureAlgorithm::Rs256,
+        SignatureAlgorithm::Es256,
+        SignatureAlgorithm::EdDsa,
+    ] {
         rows.push(row(algorithm, rounds, time)?);
     }
     Ok(rows)
@@ -61,8 +65,13 @@ fn row(algorithm: SignatureAlgorithm, rounds: usize, time: Duration) -> Result<R
     };
     let resource = ResourceUri::parse(RESOURCE)?;
     let mut headers = http::HeaderMap::new();
-    headers.insert(http::header::AUTHORIZATION, format!("Bearer {}", material.token).parse()?);
-    let Presented::Bearer(presented) = Presented::parse(&headers, None)? else { return Err("no token".into()) };
+    headers.insert(
+        http::header::AUTHORIZATION,
+        format!("Bearer {}", material.token).parse()?,
+    );
+    let Presented::Bearer(presented) = Presented::parse(&headers, None)? else {
+        return Err("no token".into());
+    };
     let now = UnixTime::from_secs(NOW);
     let whole = || -> Result<(), Failure> {
         let candidate = Candidate::parse(black_box(&presented))?;
@@ -74,7 +83,10 @@ fn row(algorithm: SignatureAlgorithm, rounds: usize, time: Duration) -> Result<R
     let (mut bare, mut cold, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let b = per_call(time, || {
-            material.public.verify_sig(black_box(message.as_bytes()), black_box(&signature)).map_err(|_| "the bare check failed".into())
+            material
+                .public
+                .verify_sig(black_box(message.as_bytes()), black_box(&signature))
+                .map_err(|_| "the bare check failed".into())
         })?;
         let c = per_call(time, whole)?;
         ratios.push(c.as_secs_f64() / b.as_secs_f64());
@@ -86,11 +98,19 @@ fn row(algorithm: SignatureAlgorithm, rounds: usize, time: Duration) -> Result<R
     ratios.sort_by(f64::total_cmp);
     let middle = rounds / 2;
     let take = |times: &[Duration]| times.get(middle).copied().ok_or("no rounds");
-    Ok(Row { algorithm, bare: take(&bare)?, cold: take(&cold)?, ratio: ratios.get(middle).copied().ok_or("no rounds")? })
+    Ok(Row {
+        algorithm,
+        bare: take(&bare)?,
+        cold: take(&cold)?,
+        ratio: ratios.get(middle).copied().ok_or("no rounds")?,
+    })
 }
 
 /// Mean time of one call, over at least `time`.
-pub(crate) fn per_call(time: Duration, mut call: impl FnMut() -> Result<(), Failure>) -> Result<Duration, Failure> {
+pub(crate) fn per_call(
+    time: Duration,
+    mut call: impl FnMut() -> Result<(), Failure>,
+) -> Result<Duration, Failure> {
     const BATCH: u32 = 50;
     let started = Instant::now();
     let mut calls = 0_u32;
@@ -110,7 +130,11 @@ pub(crate) fn material(algorithm: SignatureAlgorithm) -> Result<Material, Failur
         "iss": ISSUER, "sub": "user-7f3a", "aud": RESOURCE, "client_id": "client-19c2", "scope": "notes:read notes:write",
         "iat": NOW - 10, "exp": NOW + 290, "jti": "Zk3v9s1qPz0Yw8rT5uXcAg",
     });
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let message = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let random = SystemRandom::new();
     let (signature, jwk, public) = match algorithm {
@@ -120,13 +144,21 @@ pub(crate) fn material(algorithm: SignatureAlgorithm) -> Result<Material, Failur
             let (x, y) = (point.get(1..33).ok_or("no x")?, point.get(33..65).ok_or("no y")?);
             let jwk = serde_json::json!({"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)});
             let signature = key.sign(&random, message.as_bytes())?.as_ref().to_vec();
-            (signature, jwk, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)?)
+            (
+                signature,
+                jwk,
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)?,
+            )
         }
         SignatureAlgorithm::EdDsa => {
             let key = Ed25519KeyPair::generate()?;
             let public = key.public_key().as_ref();
             let jwk = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": encode(public)});
-            (key.sign(message.as_bytes()).as_ref().to_vec(), jwk, ParsedPublicKey::new(&ED25519, public)?)
+            (
+                key.sign(message.as_bytes()).as_ref().to_vec(),
+                jwk,
+                ParsedPublicKey::new(&ED25519, public)?,
+            )
         }
         SignatureAlgorithm::Rs256 => {
             let key = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048)?;
@@ -138,7 +170,11 @@ pub(crate) fn material(algorithm: SignatureAlgorithm) -> Result<Material, Failur
                 "n": encode(public.modulus().big_endian_without_leading_zero()),
                 "e": encode(public.exponent().big_endian_without_leading_zero()),
             });
-            (signature, jwk, ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public.as_ref())?)
+            (
+                signature,
+                jwk,
+                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public.as_ref())?,
+            )
         }
     };
     let mut jwk = jwk;
@@ -147,5 +183,9 @@ pub(crate) fn material(algorithm: SignatureAlgorithm) -> Result<Material, Failur
         members.insert("use".to_owned(), "sig".into());
         members.insert("alg".to_owned(), algorithm.name().into());
     }
-    Ok(Material { token: format!("{message}.{}", encode(&signature)), jwks: serde_json::json!({"keys": [jwk]}).to_string(), public })
+    Ok(Material {
+        token: format!("{message}.{}", encode(&signature)),
+        jwks: serde_json::json!({"keys": [jwk]}).to_string(),
+        public,
+    })
 }

@@ -33,7 +33,11 @@ impl Clock for Fixed {
 struct Nowhere;
 
 impl Recorder for Nowhere {
-    fn record<'a>(&'a self, _: Event, _: Durability) -> Pin<Box<dyn Future<Output = Result<u64, RecorderUnavailable>> + Send + 'a>> {
+    fn record<'a>(
+        &'a self,
+        _: Event,
+        _: Durability,
+    ) -> Pin<Box<dyn Future<Output = Result<u64, RecorderUnavailable>> + Send + 'a>> {
         Box::pin(async { Ok(0) })
     }
 }
@@ -48,10 +52,20 @@ pub(crate) async fn measure(rounds: usize, time: Duration) -> Result<Duration, F
     measured
 }
 
-async fn with_keys(token: &str, file: &std::path::Path, rounds: usize, time: Duration) -> Result<Duration, Failure> {
+async fn with_keys(
+    token: &str,
+    file: &std::path::Path,
+    rounds: usize,
+    time: Duration,
+) -> Result<Duration, Failure> {
     let issuer = Issuer::parse(ISSUER)?;
     let clock: Arc<dyn Clock> = Arc::new(Fixed);
-    let keys = IssuerKeys::new(issuer.clone(), KeysFrom::File(file.to_owned()), Fetcher::new(Reach::PublicOnly)?, Arc::clone(&clock));
+    let keys = IssuerKeys::new(
+        issuer.clone(),
+        KeysFrom::File(file.to_owned()),
+        Fetcher::new(Reach::PublicOnly)?,
+        Arc::clone(&clock),
+    );
     let trust = IssuerTrust {
         issuer,
         algorithms: BTreeSet::from([SignatureAlgorithm::Es256]),
@@ -59,12 +73,22 @@ async fn with_keys(token: &str, file: &std::path::Path, rounds: usize, time: Dur
         skew: Lifetime::from_secs(30),
     };
     let server = ServerName::parse("notes")?;
-    let rules = Rules { servers: vec![ServerRules { name: server.clone(), unlisted: Effect::Read, tools: Vec::new() }], ..Rules::default() };
+    let rules = Rules {
+        servers: vec![ServerRules {
+            name: server.clone(),
+            unlisted: Effect::Read,
+            tools: Vec::new(),
+        }],
+        ..Rules::default()
+    };
     let policy = Policy::compile(&rules).map_err(|errors| format!("{errors:?}"))?;
     let guard = Guard::new(
         Settings {
             public_host: PublicHost::of("https://mcp.example.com", Vec::new())?,
-            issuers: vec![TrustedIssuer { trust, keys: Arc::new(keys) }],
+            issuers: vec![TrustedIssuer {
+                trust,
+                keys: Arc::new(keys),
+            }],
             policy: Arc::new(arc_swap::ArcSwap::from_pointee(policy)),
             recorder: Arc::new(Nowhere),
             clock,
@@ -72,8 +96,17 @@ async fn with_keys(token: &str, file: &std::path::Path, rounds: usize, time: Dur
         },
         &portcullis_net::random::System,
     )?;
-    let endpoint = Endpoint::new(server, ResourceUri::parse(RESOURCE)?, String::new(), Arc::new(Sessions::new()));
-    let (head, ()) = http::Request::post("/mcp").header("host", "mcp.example.com").header("authorization", format!("Bearer {token}")).body(())?.into_parts();
+    let endpoint = Endpoint::new(
+        server,
+        ResourceUri::parse(RESOURCE)?,
+        String::new(),
+        Arc::new(Sessions::new()),
+    );
+    let (head, ()) = http::Request::post("/mcp")
+        .header("host", "mcp.example.com")
+        .header("authorization", format!("Bearer {token}"))
+        .body(())?
+        .into_parts();
     let arrival = guard.arrival(None);
 
     let mut times = Vec::new();
@@ -82,7 +115,10 @@ async fn with_keys(token: &str, file: &std::path::Path, rounds: usize, time: Dur
         let mut calls = 0_u32;
         while started.elapsed() < time {
             for _ in 0..100 {
-                let who = guard.authenticate(&endpoint, &arrival, &head).await.map_err(|_| "the token was refused")?;
+                let who = guard
+                    .authenticate(&endpoint, &arrival, &head)
+                    .await
+                    .map_err(|_| "the token was refused")?;
                 std::hint::black_box(&who);
             }
             calls += 100;

@@ -22,19 +22,38 @@ pub(crate) struct Listeners {
 /// Binds the three listeners. Port 0 picks free ports: the remembered ones of this data folder when they are free.
 pub(crate) async fn bind(home: &Home, listen: SocketAddr) -> Result<Listeners, Failure> {
     if !listen.ip().is_loopback() {
-        return Err(Failure::usage(format!("`up` serves plain HTTP and listens on loopback only, not on {listen}"))
-            .hint("put a TLS proxy in front and use `portcullis gateway --config FILE` for anything else"));
+        return Err(Failure::usage(format!(
+            "`up` serves plain HTTP and listens on loopback only, not on {listen}"
+        ))
+        .hint("put a TLS proxy in front and use `portcullis gateway --config FILE` for anything else"));
     }
     let remembered = if listen.port() == 0 { recall(home) } else { None };
     let at = |port: u16| SocketAddr::new(listen.ip(), port);
     if let Some([gateway, authority, admin]) = remembered
-        && let (Ok(gateway), Ok(authority), Ok(admin)) =
-            (TcpListener::bind(at(gateway)).await, TcpListener::bind(at(authority)).await, TcpListener::bind(at(admin)).await)
+        && let (Ok(gateway), Ok(authority), Ok(admin)) = (
+            TcpListener::bind(at(gateway)).await,
+            TcpListener::bind(at(authority)).await,
+            TcpListener::bind(at(admin)).await,
+        )
     {
-        return Ok(Listeners { gateway, authority, admin });
+        return Ok(Listeners {
+            gateway,
+            authority,
+            admin,
+        });
     }
-    let next = |by: u16| if listen.port() == 0 { 0 } else { listen.port().saturating_add(by) };
-    let listeners = Listeners { gateway: one(at(next(0))).await?, authority: one(at(next(1))).await?, admin: one(at(next(2))).await? };
+    let next = |by: u16| {
+        if listen.port() == 0 {
+            0
+        } else {
+            listen.port().saturating_add(by)
+        }
+    };
+    let listeners = Listeners {
+        gateway: one(at(next(0))).await?,
+        authority: one(at(next(1))).await?,
+        admin: one(at(next(2))).await?,
+    };
     remember(home, &listeners)?;
     Ok(listeners)
 }
@@ -55,5 +74,8 @@ fn remember(home: &Home, listeners: &Listeners) -> Result<(), Failure> {
     for listener in [&listeners.gateway, &listeners.authority, &listeners.admin] {
         ports.push(listener.local_addr()?.port());
     }
-    Ok(write_private(&home.addresses(), &serde_json::json!(ports).to_string())?)
+    Ok(write_private(
+        &home.addresses(),
+        &serde_json::json!(ports).to_string(),
+    )?)
 }

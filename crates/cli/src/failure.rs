@@ -14,12 +14,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// A finding or a refusal: exit code 1.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), hint: None }
+        Self {
+            code: 1,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// A mistake in usage or configuration: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), hint: None }
+        Self {
+            code: 2,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// What to do about it.

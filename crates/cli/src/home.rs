@@ -19,25 +19,43 @@ pub(crate) struct Held {
 
 impl Home {
     /// The given folder, or the user's own: `$XDG_DATA_HOME/portcullis`, else `~/.local/share/portcullis`.
-    #[expect(clippy::disallowed_methods, reason = "the command line may read the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line may read the environment"
+    )]
     pub(crate) fn find(given: Option<&Path>) -> Result<Self, Failure> {
         if let Some(given) = given {
             return Ok(Self(std::path::absolute(given)?));
         }
-        let base = std::env::var("XDG_DATA_HOME").ok().filter(|dir| dir.starts_with('/')).map(PathBuf::from);
-        let base = base.or_else(|| std::env::var("HOME").ok().map(|home| PathBuf::from(home).join(".local/share")));
+        let base = std::env::var("XDG_DATA_HOME")
+            .ok()
+            .filter(|dir| dir.starts_with('/'))
+            .map(PathBuf::from);
+        let base = base.or_else(|| {
+            std::env::var("HOME")
+                .ok()
+                .map(|home| PathBuf::from(home).join(".local/share"))
+        });
         base.map(|base| Self(base.join("portcullis"))).ok_or_else(|| {
-            Failure::usage("there is no place for data: neither XDG_DATA_HOME nor HOME is set").hint("name a folder with --data DIR")
+            Failure::usage("there is no place for data: neither XDG_DATA_HOME nor HOME is set")
+                .hint("name a folder with --data DIR")
         })
     }
 
     /// Creates the folder with mode 0700 when it is not there, and takes it for this process.
     pub(crate) fn hold(&self) -> Result<Held, Failure> {
         let cannot = |what: &str, error: &std::io::Error| {
-            Failure::usage(format!("the data folder {} cannot be {what}: {error}", self.0.display()))
-                .hint("choose another with --data DIR")
+            Failure::usage(format!(
+                "the data folder {} cannot be {what}: {error}",
+                self.0.display()
+            ))
+            .hint("choose another with --data DIR")
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(|error| cannot("made", &error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .map_err(|error| cannot("made", &error))?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -47,8 +65,11 @@ impl Home {
             .map_err(|error| cannot("used", &error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Held { _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(Failure::usage(format!("another portcullis runs on {}", self.0.display()))
-                .hint("stop it first, or choose another folder with --data DIR")),
+            Err(fs::TryLockError::WouldBlock) => Err(Failure::usage(format!(
+                "another portcullis runs on {}",
+                self.0.display()
+            ))
+            .hint("stop it first, or choose another folder with --data DIR")),
             Err(fs::TryLockError::Error(error)) => Err(cannot("locked", &error)),
         }
     }
@@ -84,10 +105,17 @@ impl Home {
 
 /// Puts `text` into a file that only this user can read, whole or not at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let name = path.file_name().ok_or_else(|| std::io::Error::other("not a file name"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| std::io::Error::other("not a file name"))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path)

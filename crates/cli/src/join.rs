@@ -23,7 +23,8 @@ use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
 use portcullis_server::authority::{self, Authority, ScopeCatalogue};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, SecretFrom, ServerConfig, Transport,
+    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, SecretFrom, ServerConfig,
+    Transport,
 };
 use portcullis_server::custody::{Keyring, MasterKey};
 use portcullis_server::gateway::catalogue::Catalogue;
@@ -55,8 +56,10 @@ impl World {
         let (keys, audit) = (keys(config)?, audit(config)?);
         let policy = policy(config)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
-        let master = MasterKey::open(&keys.master_key_file, &random::System).map_err(cannot("open the master key"))?;
-        let audit = AuditLog::open(&audit.dir, Arc::clone(&clock), &random::System).map_err(cannot("open the audit log"))?;
+        let master =
+            MasterKey::open(&keys.master_key_file, &random::System).map_err(cannot("open the master key"))?;
+        let audit = AuditLog::open(&audit.dir, Arc::clone(&clock), &random::System)
+            .map_err(cannot("open the audit log"))?;
         Ok(Self {
             clock,
             master,
@@ -70,18 +73,25 @@ impl World {
     pub(crate) fn derived_secret(&self, purpose: &'static str) -> Result<Secret, Failure> {
         use base64::Engine as _;
         let key = self.master.derive(purpose).map_err(cannot("derive a secret"))?;
-        Ok(Secret::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key.as_slice())))
+        Ok(Secret::new(
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key.as_slice()),
+        ))
     }
 
     /// Puts a start or a stop on record.
     pub(crate) async fn record(&self, what: &'static str, detail: String) -> Result<(), Failure> {
         let event = Event::from(System { what, detail });
-        self.audit.record(event, Durability::Synced).await.map(drop).map_err(cannot("record in the audit log"))
+        self.audit
+            .record(event, Durability::Synced)
+            .await
+            .map(drop)
+            .map_err(cannot("record in the audit log"))
     }
 
     fn keyring(&self, config: &Config, role: &str, identity: &str) -> Result<Arc<Keyring>, Failure> {
         let dir = keys(config)?.dir.join(role);
-        Keyring::open(&dir, &self.master, identity, &*self.clock, &random::System).map_err(cannot("open the keys"))
+        Keyring::open(&dir, &self.master, identity, &*self.clock, &random::System)
+            .map_err(cannot("open the keys"))
     }
 }
 
@@ -103,12 +113,24 @@ impl GatewayParts {
 }
 
 /// Joins a gateway.
-pub(crate) fn gateway(config: &Config, settings: &GatewayConfig, world: &World) -> Result<GatewayParts, Failure> {
-    let digest_key = world.master.derive("audit argument digest v1").map_err(cannot("derive a key"))?;
+pub(crate) fn gateway(
+    config: &Config,
+    settings: &GatewayConfig,
+    world: &World,
+) -> Result<GatewayParts, Failure> {
+    let digest_key = world
+        .master
+        .derive("audit argument digest v1")
+        .map_err(cannot("derive a key"))?;
     let guard = Guard::new(
         portcullis_guard::Settings {
-            public_host: PublicHost::of(&settings.public_url, settings.origins.clone()).map_err(cannot("use the public URL"))?,
-            issuers: config.issuers.iter().map(|issuer| trusted(issuer, world)).collect::<Result<_, _>>()?,
+            public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
+                .map_err(cannot("use the public URL"))?,
+            issuers: config
+                .issuers
+                .iter()
+                .map(|issuer| trusted(issuer, world))
+                .collect::<Result<_, _>>()?,
             policy: Arc::clone(&world.policy),
             recorder: world.audit.clone(),
             clock: Arc::clone(&world.clock),
@@ -124,42 +146,60 @@ pub(crate) fn gateway(config: &Config, settings: &GatewayConfig, world: &World) 
         let credential = credential(server)?;
         let upstream: Arc<dyn Upstream> = match &server.transport {
             Transport::Http(url) => {
-                let uri = url.parse().map_err(|error| Failure::usage(format!("`{url}` cannot be called: {error}")))?;
+                let uri = url
+                    .parse()
+                    .map_err(|error| Failure::usage(format!("`{url}` cannot be called: {error}")))?;
                 Arc::new(HttpUpstream::new(uri, credential, fetcher.clone()))
             }
             Transport::Stdio(command) => {
-                let settings = stdio::Settings::new(command.clone(), passed_on()).map_err(cannot("use the command"))?;
+                let settings =
+                    stdio::Settings::new(command.clone(), passed_on()).map_err(cannot("use the command"))?;
                 let upstream = Arc::new(StdioUpstream::new(settings, Arc::new(random::System)));
                 spawned.push(Arc::clone(&upstream));
                 upstream
             }
         };
-        servers.push(gateway::Server { name: server.name.clone(), upstream });
+        servers.push(gateway::Server {
+            name: server.name.clone(),
+            upstream,
+        });
     }
     let settings = gateway::Settings {
         public_url: settings.public_url.clone(),
         servers,
-        authorization_servers: config.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        authorization_servers: config
+            .issuers
+            .iter()
+            .map(|issuer| issuer.issuer.clone())
+            .collect(),
         body_bytes: config.limits.body,
         body_time: BODY_TIME,
     };
     let keyring = world.keyring(config, "gateway", &settings.public_url)?;
-    let gateway =
-        Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone()).map_err(cannot("use the public URL"))?;
-    Ok(GatewayParts { gateway, guard, spawned })
+    let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
+        .map_err(cannot("use the public URL"))?;
+    Ok(GatewayParts {
+        gateway,
+        guard,
+        spawned,
+    })
 }
 
 /// The part of our environment that a spawned server gets.
 fn passed_on() -> Vec<(OsString, OsString)> {
-    stdio::PASSED_ON.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))).collect()
+    stdio::PASSED_ON
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+        .collect()
 }
 
 fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIssuer, Failure> {
     let from = match (&issuer.jwks_uri, &issuer.jwks_file) {
         (_, Some(file)) => KeysFrom::File(file.clone()),
-        (Some(uri), None) => {
-            KeysFrom::Url(uri.parse().map_err(|error| Failure::usage(format!("`{uri}` is not a URL: {error}")))?)
-        }
+        (Some(uri), None) => KeysFrom::Url(
+            uri.parse()
+                .map_err(|error| Failure::usage(format!("`{uri}` is not a URL: {error}")))?,
+        ),
         (None, None) => KeysFrom::Metadata,
     };
     let fetcher = Fetcher::new(Reach::Configured).map_err(cannot("start the HTTP client"))?;
@@ -170,19 +210,35 @@ fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIssuer, Failur
             max_token_lifetime: issuer.max_token_lifetime,
             skew: issuer.clock_skew,
         },
-        keys: Arc::new(IssuerKeys::new(issuer.issuer.clone(), from, fetcher, Arc::clone(&world.clock))),
+        keys: Arc::new(IssuerKeys::new(
+            issuer.issuer.clone(),
+            from,
+            fetcher,
+            Arc::clone(&world.clock),
+        )),
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command line may read the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line may read the environment"
+)]
 fn credential(server: &ServerConfig) -> Result<UpstreamCredential, Failure> {
     let text = match &server.credential {
         None => return Ok(UpstreamCredential::None),
         Some(SecretFrom::Held(secret)) => secret.reveal().to_owned(),
-        Some(SecretFrom::File(file)) => std::fs::read_to_string(file)
-            .map_err(|error| Failure::usage(format!("the credential file {} cannot be read: {error}", file.display())))?,
-        Some(SecretFrom::Env(variable)) => std::env::var(variable)
-            .map_err(|_| Failure::usage(format!("the environment variable {variable} with the credential of `{}` is not set", server.name)))?,
+        Some(SecretFrom::File(file)) => std::fs::read_to_string(file).map_err(|error| {
+            Failure::usage(format!(
+                "the credential file {} cannot be read: {error}",
+                file.display()
+            ))
+        })?,
+        Some(SecretFrom::Env(variable)) => std::env::var(variable).map_err(|_| {
+            Failure::usage(format!(
+                "the environment variable {variable} with the credential of `{}` is not set",
+                server.name
+            ))
+        })?,
     };
     UpstreamCredential::bearer(Secret::new(text.trim())).map_err(cannot("use the credential"))
 }
@@ -194,7 +250,9 @@ pub(crate) async fn authority(
     world: &World,
     catalogue: Option<Arc<Catalogue>>,
 ) -> Result<(Arc<Authority>, Store), Failure> {
-    let Some(store) = &config.store else { return Err(Failure::usage("`[store]` is missing")) };
+    let Some(store) = &config.store else {
+        return Err(Failure::usage("`[store]` is missing"));
+    };
     let store = Store::open(&store.url).await.map_err(cannot("open the store"))?;
     let keyring = world.keyring(config, "authority", settings.issuer.as_str())?;
     // An authority on loopback serves a developer's machine, where clients may publish their metadata as well.
@@ -209,12 +267,19 @@ pub(crate) async fn authority(
         clock: Arc::clone(&world.clock),
         random: Arc::new(random::System),
         fetcher: Fetcher::new(reach).map_err(cannot("start the HTTP client"))?,
-        catalogue: Arc::new(Offered { policy: Arc::clone(&world.policy), seen: catalogue }),
+        catalogue: Arc::new(Offered {
+            policy: Arc::clone(&world.policy),
+            seen: catalogue,
+        }),
     };
     let resources = settings
         .resources
         .iter()
-        .map(|resource| authority::Resource { uri: resource.uri.clone(), server: resource.server.clone(), title: resource.server.to_string() })
+        .map(|resource| authority::Resource {
+            uri: resource.uri.clone(),
+            server: resource.server.clone(),
+            title: resource.server.to_string(),
+        })
         .collect();
     let settings = authority::Settings {
         access_token_lifetime: settings.access_token_lifetime,
@@ -234,10 +299,19 @@ struct Offered {
 impl ScopeCatalogue for Offered {
     fn scopes(&self, server: &ServerName) -> Vec<ScopeDescription> {
         let mut described = self.policy.load().scopes(server);
-        let listed: BTreeSet<ToolName> = described.iter().flat_map(|scope| scope.tools.iter().cloned()).collect();
-        let seen = self.seen.as_ref().map(|catalogue| catalogue.seen(server)).unwrap_or_default();
+        let listed: BTreeSet<ToolName> = described
+            .iter()
+            .flat_map(|scope| scope.tools.iter().cloned())
+            .collect();
+        let seen = self
+            .seen
+            .as_ref()
+            .map(|catalogue| catalogue.seen(server))
+            .unwrap_or_default();
         for scope in described.iter_mut().filter(|scope| scope.unlisted) {
-            scope.tools.extend(seen.iter().filter(|tool| !listed.contains(tool)).cloned());
+            scope
+                .tools
+                .extend(seen.iter().filter(|tool| !listed.contains(*tool)).cloned());
         }
         described
     }
@@ -246,16 +320,29 @@ impl ScopeCatalogue for Offered {
 fn policy(config: &Config) -> Result<Policy, Failure> {
     let mut cedar = Vec::new();
     for file in &config.policy.files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Failure::usage(format!("the policy file {} cannot be read: {error}", file.display())))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Failure::usage(format!(
+                "the policy file {} cannot be read: {error}",
+                file.display()
+            ))
+        })?;
         cedar.push((file.display().to_string(), text));
     }
     let servers = config
         .servers
         .iter()
-        .map(|server| ServerRules { name: server.name.clone(), unlisted: server.unlisted, tools: server.tools.clone() })
+        .map(|server| ServerRules {
+            name: server.name.clone(),
+            unlisted: server.unlisted,
+            tools: server.tools.clone(),
+        })
         .collect();
-    Policy::compile(&Rules { servers, implies: config.policy.implies.clone(), cedar }).map_err(|errors| {
+    Policy::compile(&Rules {
+        servers,
+        implies: config.policy.implies.clone(),
+        cedar,
+    })
+    .map_err(|errors| {
         let mut message = "the policy does not load:".to_owned();
         for error in errors {
             message.push_str("\n  ");
@@ -272,17 +359,27 @@ fn policy(config: &Config) -> Result<Policy, Failure> {
 }
 
 fn keys(config: &Config) -> Result<&KeysConfig, Failure> {
-    config.keys.as_ref().ok_or_else(|| Failure::usage("`[keys]` is missing"))
+    config
+        .keys
+        .as_ref()
+        .ok_or_else(|| Failure::usage("`[keys]` is missing"))
 }
 
 fn audit(config: &Config) -> Result<&AuditConfig, Failure> {
-    config.audit.as_ref().ok_or_else(|| Failure::usage("`[audit]` is missing"))
+    config
+        .audit
+        .as_ref()
+        .ok_or_else(|| Failure::usage("`[audit]` is missing"))
 }
 
 /// Reads a secret's file; one line end after it is not part of it.
 pub(crate) fn secret_file(path: &Path) -> Result<Secret, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("the secret file {} cannot be read: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!(
+            "the secret file {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 

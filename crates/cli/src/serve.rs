@@ -33,7 +33,10 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     logs::start();
     let config = config::load(&args.config)?;
     let Some(settings) = &config.gateway else {
-        return Err(Failure::usage(format!("{} has no `[gateway]` section", args.config.display())));
+        return Err(Failure::usage(format!(
+            "{} has no `[gateway]` section",
+            args.config.display()
+        )));
     };
     let world = World::open(&config)?;
     let parts = join::gateway(&config, settings, &world)?;
@@ -43,12 +46,25 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
         None => None,
     };
     stop_on_signal(&world.stop)?;
-    world.record("start", format!("gateway {}", settings.public_url)).await?;
+    world
+        .record("start", format!("gateway {}", settings.public_url))
+        .await?;
     if let Some(admin) = admin {
-        tokio::spawn(serve(admin, parts.gateway.admin_router(), Limits::USUAL, world.stop.clone().cancelled_owned()));
+        tokio::spawn(serve(
+            admin,
+            parts.gateway.admin_router(),
+            Limits::USUAL,
+            world.stop.clone().cancelled_owned(),
+        ));
     }
     tracing::info!(public_url = settings.public_url, "serving");
-    let drained = serve(listener, parts.gateway.router(), Limits::USUAL, world.stop.clone().cancelled_owned()).await;
+    let drained = serve(
+        listener,
+        parts.gateway.router(),
+        Limits::USUAL,
+        world.stop.clone().cancelled_owned(),
+    )
+    .await;
     parts.finish().await;
     close(&world, drained).await
 }
@@ -58,7 +74,10 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     logs::start();
     let config = config::load(&args.config)?;
     let Some(settings) = &config.authority else {
-        return Err(Failure::usage(format!("{} has no `[authority]` section", args.config.display())));
+        return Err(Failure::usage(format!(
+            "{} has no `[authority]` section",
+            args.config.display()
+        )));
     };
     let world = World::open(&config)?;
     let (authority, store) = join::authority(&config, settings, &world, None).await?;
@@ -66,9 +85,17 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     let listener = listen(&settings.listen).await?;
     stop_on_signal(&world.stop)?;
     reap(&store, &world);
-    world.record("start", format!("authority {}", settings.issuer)).await?;
+    world
+        .record("start", format!("authority {}", settings.issuer))
+        .await?;
     tracing::info!(issuer = %settings.issuer, "serving");
-    let drained = serve(listener, authority.router(), Limits::USUAL, world.stop.clone().cancelled_owned()).await;
+    let drained = serve(
+        listener,
+        authority.router(),
+        Limits::USUAL,
+        world.stop.clone().cancelled_owned(),
+    )
+    .await;
     close(&world, drained).await
 }
 
@@ -76,18 +103,24 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
 async fn people_and_clients(settings: &AuthorityConfig, store: &Store, now: UnixTime) -> Result<(), Failure> {
     for user in &settings.users {
         let password = secret_file(&user.password_file)?;
-        people::ensure_password(store, &user.name, &password, &random::System, now).await.map_err(cannot("keep a user"))?;
+        people::ensure_password(store, &user.name, &password, &random::System, now)
+            .await
+            .map_err(cannot("keep a user"))?;
     }
     for client in &settings.clients {
         let secret = secret_file(&client.secret_file)?;
         let id = client.client_id.as_str();
-        clients::ensure_confidential(store, id, &secret, id, &client.scopes, now).await.map_err(cannot("keep a client"))?;
+        clients::ensure_confidential(store, id, &secret, id, &client.scopes, now)
+            .await
+            .map_err(cannot("keep a client"))?;
     }
     Ok(())
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| Failure::usage(format!("{address} cannot be listened on: {error}")))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::usage(format!("{address} cannot be listened on: {error}")))
 }
 
 /// Cancels `stop` at SIGINT or SIGTERM.
@@ -108,9 +141,17 @@ pub(crate) fn stop_on_signal(stop: &CancellationToken) -> Result<(), Failure> {
 
 /// Lets expired rows leave the store from time to time, until the process stops.
 pub(crate) fn reap(store: &Store, world: &World) {
-    let (store, clock, stop) = (store.clone(), std::sync::Arc::clone(&world.clock), world.stop.clone());
+    let (store, clock, stop) = (
+        store.clone(),
+        std::sync::Arc::clone(&world.clock),
+        world.stop.clone(),
+    );
     tokio::spawn(async move {
-        while stop.run_until_cancelled(tokio::time::sleep(REAPING)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(REAPING))
+            .await
+            .is_some()
+        {
             if let Err(error) = store.reap(clock.now()).await {
                 tracing::warn!(%error, "expired rows stay in the store for now");
             }

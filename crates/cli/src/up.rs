@@ -15,8 +15,8 @@ use portcullis_core::time::Lifetime;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, LimitsConfig, PolicyConfig, ResourceConfig,
-    SecretFrom, ServerConfig, StoreConfig, Transport,
+    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, LimitsConfig,
+    PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
 };
 use portcullis_server::gateway::{addresses, stdio};
 use portcullis_server::http::{Limits, serve};
@@ -86,9 +86,14 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let demo_stop = tokio_util::sync::CancellationToken::new();
     let server = match (&args.upstream, &args.stdio) {
         (Some(url), _) => guarded(Transport::Http(url.clone()), args.unlisted)?,
-        (None, Some(command)) => guarded(Transport::Stdio(stdio::words(command).map_err(cannot("read --stdio"))?), args.unlisted)?,
+        (None, Some(command)) => guarded(
+            Transport::Stdio(stdio::words(command).map_err(cannot("read --stdio"))?),
+            args.unlisted,
+        )?,
         (None, None) => {
-            let url = demo::start(&home.notes(), &credential, demo_stop.clone()).await.map_err(cannot("start the demo server"))?;
+            let url = demo::start(&home.notes(), &credential, demo_stop.clone())
+                .await
+                .map_err(cannot("start the demo server"))?;
             notes(url.to_string(), credential)?
         }
     };
@@ -101,27 +106,59 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(Failure::refused("the embedded configuration is incomplete"));
     };
     let parts = join::gateway(&config, gateway, &world)?;
-    let (authority, store) = join::authority(&config, authority, &world, Some(parts.gateway.catalogue())).await?;
-    let password = people::ensure_user(&store, USER, &random::System, world.clock.now()).await.map_err(cannot("make the demo user"))?;
-    let secret = world.derived_secret("script client secret v1")?;
-    let scopes = ScopeSet::parse(&format!("{name}:read {name}:write")).map_err(cannot("make the script client"))?;
-    let client = clients::ensure_confidential(&store, SCRIPT_CLIENT, &secret, "Scripts", &scopes, world.clock.now())
+    let (authority, store) =
+        join::authority(&config, authority, &world, Some(parts.gateway.catalogue())).await?;
+    let password = people::ensure_user(&store, USER, &random::System, world.clock.now())
         .await
-        .map_err(cannot("make the script client"))?;
+        .map_err(cannot("make the demo user"))?;
+    let secret = world.derived_secret("script client secret v1")?;
+    let scopes =
+        ScopeSet::parse(&format!("{name}:read {name}:write")).map_err(cannot("make the script client"))?;
+    let client = clients::ensure_confidential(
+        &store,
+        SCRIPT_CLIENT,
+        &secret,
+        "Scripts",
+        &scopes,
+        world.clock.now(),
+    )
+    .await
+    .map_err(cannot("make the script client"))?;
 
     stop_on_signal(&world.stop)?;
     reap(&store, &world);
     world.record("start", format!("up, guarding {name}")).await?;
     let stop = || world.stop.clone().cancelled_owned();
-    let authority = tokio::spawn(serve(listeners.authority, authority.router(), Limits::USUAL, stop()));
-    let admin = tokio::spawn(serve(listeners.admin, parts.gateway.admin_router(), Limits::USUAL, stop()));
+    let authority = tokio::spawn(serve(
+        listeners.authority,
+        authority.router(),
+        Limits::USUAL,
+        stop(),
+    ));
+    let admin = tokio::spawn(serve(
+        listeners.admin,
+        parts.gateway.admin_router(),
+        Limits::USUAL,
+        stop(),
+    ));
     let gateway = serve(listeners.gateway, parts.gateway.router(), Limits::USUAL, stop());
 
-    let shown = Shown { urls: &urls, home: &home, server: &name, password: password.as_ref(), client: &client, secret: &secret };
+    let shown = Shown {
+        urls: &urls,
+        home: &home,
+        server: &name,
+        password: password.as_ref(),
+        client: &client,
+        secret: &secret,
+    };
     shown.print()?;
     if let Some(file) = &args.ready_file {
-        write_private(file, &shown.json())
-            .map_err(|error| Failure::usage(format!("the ready file {} cannot be written: {error}", file.display())))?;
+        write_private(file, &shown.json()).map_err(|error| {
+            Failure::usage(format!(
+                "the ready file {} cannot be written: {error}",
+                file.display()
+            ))
+        })?;
     }
     let drained = gateway.await;
     for other in [authority, admin] {
@@ -141,8 +178,14 @@ struct Urls {
 
 impl Urls {
     fn of(listeners: &Listeners) -> Result<Self, Failure> {
-        let of = |listener: &tokio::net::TcpListener| Ok::<_, Failure>(format!("http://{}", listener.local_addr()?));
-        Ok(Self { gateway: of(&listeners.gateway)?, authority: of(&listeners.authority)?, admin: of(&listeners.admin)? })
+        let of = |listener: &tokio::net::TcpListener| {
+            Ok::<_, Failure>(format!("http://{}", listener.local_addr()?))
+        };
+        Ok(Self {
+            gateway: of(&listeners.gateway)?,
+            authority: of(&listeners.authority)?,
+            admin: of(&listeners.admin)?,
+        })
     }
 
     fn mcp(&self) -> String {
@@ -153,8 +196,16 @@ impl Urls {
 /// The demo server, with its tools as they are.
 fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
     let mut tools = Vec::new();
-    for (name, effect) in [("list_notes", Effect::Read), ("add_note", Effect::Write), ("delete_all_notes", Effect::Irreversible)] {
-        tools.push(ToolRule { name: ToolName::parse(name).map_err(cannot("name a tool"))?, effect, scopes: None });
+    for (name, effect) in [
+        ("list_notes", Effect::Read),
+        ("add_note", Effect::Write),
+        ("delete_all_notes", Effect::Irreversible),
+    ] {
+        tools.push(ToolRule {
+            name: ToolName::parse(name).map_err(cannot("name a tool"))?,
+            effect,
+            scopes: None,
+        });
     }
     Ok(ServerConfig {
         name: server_name("notes")?,
@@ -167,7 +218,13 @@ fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
 
 /// A server of the user's.
 fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failure> {
-    Ok(ServerConfig { name: server_name("upstream")?, transport, unlisted, credential: None, tools: Vec::new() })
+    Ok(ServerConfig {
+        name: server_name("upstream")?,
+        transport,
+        unlisted,
+        credential: None,
+        tools: Vec::new(),
+    })
 }
 
 fn server_name(name: &str) -> Result<ServerName, Failure> {
@@ -177,8 +234,12 @@ fn server_name(name: &str) -> Result<ServerName, Failure> {
 /// What a configuration file would say.
 fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Config, Failure> {
     let issuer = Issuer::parse(&urls.authority).map_err(cannot("name the authority"))?;
-    let resources = addresses(&urls.gateway, std::slice::from_ref(&server.name)).map_err(cannot("name the endpoints"))?;
-    let resources = resources.into_iter().map(|address| ResourceConfig { uri: address.resource, server: address.server });
+    let resources =
+        addresses(&urls.gateway, std::slice::from_ref(&server.name)).map_err(cannot("name the endpoints"))?;
+    let resources = resources.into_iter().map(|address| ResourceConfig {
+        uri: address.resource,
+        server: address.server,
+    });
     Ok(Config {
         gateway: Some(GatewayConfig {
             listen: String::new(),
@@ -196,10 +257,17 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             clock_skew: Lifetime::from_secs(0),
         }],
         policy: PolicyConfig::default(),
-        limits: LimitsConfig { body: portcullis_core::limits::BODY_BYTES },
+        limits: LimitsConfig {
+            body: portcullis_core::limits::BODY_BYTES,
+        },
         audit: Some(AuditConfig { dir: home.audit() }),
-        keys: Some(KeysConfig { dir: home.keys(), master_key_file: home.master_key() }),
-        store: Some(StoreConfig { url: format!("sqlite:{}", home.store().display()) }),
+        keys: Some(KeysConfig {
+            dir: home.keys(),
+            master_key_file: home.master_key(),
+        }),
+        store: Some(StoreConfig {
+            url: format!("sqlite:{}", home.store().display()),
+        }),
         authority: Some(AuthorityConfig {
             listen: String::new(),
             issuer,

@@ -57,6 +57,13 @@ macro_rules! identifier {
             }
         }
 
+        /// So that a map keyed by it can be asked with a text that was never parsed. Hash and order are those of the text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -136,7 +143,11 @@ fn text(text: &str) -> Result<(), &'static str> {
 
 fn visible_ascii(value: &str) -> Result<(), &'static str> {
     text(value)?;
-    if value.bytes().all(|b| (0x20..=0x7e).contains(&b)) { Ok(()) } else { Err("it has a character outside ASCII") }
+    if value.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
+        Ok(())
+    } else {
+        Err("it has a character outside ASCII")
+    }
 }
 
 fn absolute_uri(value: &str) -> Result<(), &'static str> {
@@ -159,7 +170,10 @@ fn slug(value: &str) -> Result<(), &'static str> {
     if value.len() > 64 {
         return Err("it is longer than 64 characters");
     }
-    if value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_') {
+    if value
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    {
         Ok(())
     } else {
         Err("only lower-case letters, digits, `-` and `_` are allowed")
@@ -174,7 +188,10 @@ fn scope_token(value: &str) -> Result<(), &'static str> {
         return Err("it is too long");
     }
     // RFC 6749 §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
-    if value.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+    if value
+        .bytes()
+        .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    {
         Ok(())
     } else {
         Err("only visible ASCII without `\"` and `\\` is allowed")
@@ -200,7 +217,10 @@ impl ScopeSet {
         let mut set = BTreeSet::new();
         for token in text.split(' ').filter(|token| !token.is_empty()) {
             if set.len() >= limits::SCOPES {
-                return Err(InvalidId { kind: "scope", reason: "there are too many" });
+                return Err(InvalidId {
+                    kind: "scope",
+                    reason: "there are too many",
+                });
             }
             set.insert(Scope::parse(token)?);
         }
@@ -298,14 +318,25 @@ mod tests {
     #[test]
     fn issuers_are_compared_as_strings() {
         let plain = Issuer::parse("https://as.example").unwrap();
-        for near in ["https://as.example/", "https://AS.example", "https://as.example:443"] {
+        for near in [
+            "https://as.example/",
+            "https://AS.example",
+            "https://as.example:443",
+        ] {
             assert_ne!(plain, Issuer::parse(near).unwrap());
         }
     }
 
     #[test]
     fn fragments_credentials_and_odd_schemes_are_no_identity() {
-        for bad in ["", "as.example", "ftp://as.example", "https://as.example/#x", "https://u:p@as.example", "https://as.example/\n"] {
+        for bad in [
+            "",
+            "as.example",
+            "ftp://as.example",
+            "https://as.example/#x",
+            "https://u:p@as.example",
+            "https://as.example/\n",
+        ] {
             assert!(Issuer::parse(bad).is_err(), "{bad:?}");
         }
     }

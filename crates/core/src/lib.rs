@@ -14,8 +14,8 @@ pub mod audit;
 pub mod fault;
 #[cfg(feature = "policy")]
 pub mod forward;
-pub mod ids;
 pub mod identity;
+pub mod ids;
 pub mod jose;
 pub mod keys;
 pub mod limits;

@@ -98,8 +98,14 @@ mod tests {
 
     #[test]
     fn the_ends_saturate() {
-        assert_eq!(UnixTime::from_millis(i64::MAX).plus(Lifetime::from_days(1)), UnixTime::from_millis(i64::MAX));
-        assert_eq!(UnixTime::from_millis(i64::MIN).minus(Lifetime::from_days(1)), UnixTime::from_millis(i64::MIN));
+        assert_eq!(
+            UnixTime::from_millis(i64::MAX).plus(Lifetime::from_days(1)),
+            UnixTime::from_millis(i64::MAX)
+        );
+        assert_eq!(
+            UnixTime::from_millis(i64::MIN).minus(Lifetime::from_days(1)),
+            UnixTime::from_millis(i64::MIN)
+        );
         assert_eq!(UnixTime::from_secs(i64::MAX), UnixTime::from_millis(i64::MAX));
     }
 }

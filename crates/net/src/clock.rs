@@ -15,7 +15,9 @@ pub struct System;
 impl Clock for System {
     #[expect(clippy::disallowed_methods, reason = "this is the one reader of the clock")]
     fn now(&self) -> UnixTime {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         UnixTime::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }

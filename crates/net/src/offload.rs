@@ -16,9 +16,16 @@ pub struct Lost;
 ///
 /// # Errors
 /// [`Lost`].
-#[expect(clippy::disallowed_methods, reason = "this is the bounded door to the blocking pool")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the bounded door to the blocking pool"
+)]
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
     static GATE: OnceLock<Semaphore> = OnceLock::new();
-    let _turn = GATE.get_or_init(|| Semaphore::new(PARALLEL)).acquire().await.map_err(|_| Lost)?;
+    let _turn = GATE
+        .get_or_init(|| Semaphore::new(PARALLEL))
+        .acquire()
+        .await
+        .map_err(|_| Lost)?;
     tokio::task::spawn_blocking(work).await.map_err(|_| Lost)
 }

@@ -28,16 +28,9 @@ async fn demo(folder: &Scratch) -> Demo {
     }
 }
 
-/// The one message of an answer, which may be an event stream.
 fn message(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let text = answer.text();
-    let mut lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(str::trim);
-    let json = lines.rfind(|data| !data.is_empty()).unwrap_or(&text);
-    serde_json::from_str(json).unwrap()
+    answer.json().unwrap()
 }
 
 async fn call(demo: &Demo, tool: &str, arguments: Value) -> Outcome<Value> {
@@ -58,11 +51,8 @@ async fn the_stateless_era_discovers_lists_and_calls() -> Outcome {
         .await?;
     assert_eq!(found.header("mcp-session-id"), "");
     let found = message(&found);
-    assert_eq!(
-        found["result"]["supportedVersions"],
-        json!([mcp::MODERN]),
-        "{found}"
-    );
+    let versions = found["result"]["supportedVersions"].as_array().unwrap();
+    assert!(versions.contains(&json!(mcp::MODERN)), "{found}");
     assert_eq!(
         found["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "portcullis-notes",
         "{found}"

@@ -10,8 +10,14 @@ use crate::{demo, portcullis};
 
 fn agent(folder: &Scratch, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.arg("agent").args(arguments).env("PORTCULLIS_AGENT_DIR", folder.path());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("agent")
+        .args(arguments)
+        .env("PORTCULLIS_AGENT_DIR", folder.path());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -33,20 +39,36 @@ fn printed_url(child: &mut Child) -> Outcome<(String, BufReader<std::process::Ch
 }
 
 /// Runs an agent command that needs the browser once, and gives its exit code and stdout.
-async fn with_browser(running: &Running, folder: &Scratch, arguments: &[&str]) -> Outcome<(Option<i32>, String)> {
+async fn with_browser(
+    running: &Running,
+    folder: &Scratch,
+    arguments: &[&str],
+) -> Outcome<(Option<i32>, String)> {
     let ready = running.ready();
     let mut child = agent(folder, arguments).spawn()?;
     let (url, mut rest) = printed_url(&mut child)?;
-    let redirect = ::url::Url::parse(&url)?.query_pairs().find(|(name, _)| name == "redirect_uri").map(|(_, value)| value.into_owned());
+    let redirect = ::url::Url::parse(&url)?
+        .query_pairs()
+        .find(|(name, _)| name == "redirect_uri")
+        .map(|(_, value)| value.into_owned());
     let redirect = redirect.ok_or_else(|| Failure::new("no redirect_uri"))?;
-    let landed =
-        Browser::default().approve(&url, &redirect, &ready.user, ready.password.as_deref().unwrap_or_default()).await?;
+    let landed = Browser::default()
+        .approve(
+            &url,
+            &redirect,
+            &ready.user,
+            ready.password.as_deref().unwrap_or_default(),
+        )
+        .await?;
     let page = portcullis_testkit::Request::get(&landed).send().await?;
     assert_eq!(page.status, 200, "the page that says what happened");
     let mut said = String::new();
     rest.read_to_string(&mut said)?;
     let output = child.wait_with_output()?;
-    Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &said))
+    Ok((
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &said,
+    ))
 }
 
 #[tokio::test]
@@ -60,16 +82,37 @@ async fn login_list_call_and_step_up() -> Outcome {
 
     let tools = agent(&folder, &["tools", &url]).output()?;
     let listed = String::from_utf8_lossy(&tools.stdout).into_owned();
-    assert!(listed.contains("list_notes") && !listed.contains("delete_all_notes"), "{listed}");
+    assert!(
+        listed.contains("list_notes") && !listed.contains("delete_all_notes"),
+        "{listed}"
+    );
 
     // The tool needs more than was granted: the agent asks for it and the retry succeeds.
-    let (code, said) = with_browser(&running, &folder, &["call", &url, "add_note", "{\"text\": \"stepped up\"}", "--no-browser"]).await?;
+    let (code, said) = with_browser(
+        &running,
+        &folder,
+        &[
+            "call",
+            &url,
+            "add_note",
+            "{\"text\": \"stepped up\"}",
+            "--no-browser",
+        ],
+    )
+    .await?;
     assert_eq!(code, Some(0), "{said}");
     let read = agent(&folder, &["call", &url, "list_notes"]).output()?;
-    assert!(String::from_utf8_lossy(&read.stdout).contains("stepped up"), "{}", String::from_utf8_lossy(&read.stderr));
+    assert!(
+        String::from_utf8_lossy(&read.stdout).contains("stepped up"),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
 
     let token = agent(&folder, &["token", &url]).output()?;
-    assert_eq!(String::from_utf8_lossy(&token.stdout).trim().split('.').count(), 3);
+    assert_eq!(
+        String::from_utf8_lossy(&token.stdout).trim().split('.').count(),
+        3
+    );
 
     let status = agent(&folder, &["status"]).output()?;
     assert!(String::from_utf8_lossy(&status.stdout).contains(&url));
@@ -85,7 +128,9 @@ async fn tokens_are_kept_in_a_private_file_encrypted() -> Outcome {
     let folder = Scratch::new("agent")?;
     let (code, said) = with_browser(&running, &folder, &["login", &url, "--no-browser"]).await?;
     assert_eq!(code, Some(0), "{said}");
-    let token = String::from_utf8_lossy(&agent(&folder, &["token", &url]).output()?.stdout).trim().to_owned();
+    let token = String::from_utf8_lossy(&agent(&folder, &["token", &url]).output()?.stdout)
+        .trim()
+        .to_owned();
     let mut folders = vec![folder.path().to_path_buf()];
     let mut files = 0;
     while let Some(at) = folders.pop() {
@@ -95,9 +140,18 @@ async fn tokens_are_kept_in_a_private_file_encrypted() -> Outcome {
                 continue;
             }
             files += 1;
-            assert_eq!(entry.metadata()?.permissions().mode() & 0o077, 0, "{}", entry.path().display());
+            assert_eq!(
+                entry.metadata()?.permissions().mode() & 0o077,
+                0,
+                "{}",
+                entry.path().display()
+            );
             let bytes = std::fs::read(entry.path())?;
-            assert!(!String::from_utf8_lossy(&bytes).contains(token.rsplit('.').next().unwrap_or_default()), "{}", entry.path().display());
+            assert!(
+                !String::from_utf8_lossy(&bytes).contains(token.rsplit('.').next().unwrap_or_default()),
+                "{}",
+                entry.path().display()
+            );
         }
     }
     assert!(files > 0);
@@ -110,7 +164,10 @@ async fn a_server_that_is_not_there_is_told_plainly() -> Outcome {
     let output = agent(&folder, &["tools", "http://127.0.0.1:9/mcp", "--no-browser"]).output()?;
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("127.0.0.1:9") && !said.contains("panicked"), "{said}");
+    assert!(
+        said.contains("127.0.0.1:9") && !said.contains("panicked"),
+        "{said}"
+    );
     assert_eq!(portcullis().run(["agent", "tools", "not a url"])?.code, Some(2));
     Ok(())
 }

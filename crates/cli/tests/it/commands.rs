@@ -10,15 +10,35 @@ use crate::{demo, portcullis};
 fn config_check_reports_every_error_at_once_with_line_and_hint() -> Outcome {
     let scratch = Scratch::new("config")?;
     let file = scratch.path().join("bad.toml");
-    fs::write(&file, "version = 1\n[gateway]\nlistne = \"127.0.0.1:1\"\npublic_url = 7\n[audit]\ndir = \"a\"\n")?;
+    fs::write(
+        &file,
+        "version = 1\n[gateway]\nlistne = \"127.0.0.1:1\"\npublic_url = 7\n[audit]\ndir = \"a\"\n",
+    )?;
     let ran = portcullis().run(["config", "check", &file.display().to_string()])?;
     assert_eq!(ran.code, Some(2), "{}", ran.stdout);
-    for expected in ["line 3", "unknown key `listne`", "did you mean `listen`?", "line 4", "gateway.public_url", "needs `[keys]`", "needs `[[servers]]`"] {
-        assert!(ran.stdout.contains(expected), "no {expected:?} in\n{}", ran.stdout);
+    for expected in [
+        "line 3",
+        "unknown key `listne`",
+        "did you mean `listen`?",
+        "line 4",
+        "gateway.public_url",
+        "needs `[keys]`",
+        "needs `[[servers]]`",
+    ] {
+        assert!(
+            ran.stdout.contains(expected),
+            "no {expected:?} in\n{}",
+            ran.stdout
+        );
     }
     let json = portcullis().run(["config", "check", "--json", &file.display().to_string()])?;
     let findings: serde_json::Value = serde_json::from_str(&json.stdout)?;
-    assert!(findings.as_array().is_some_and(|findings| findings.len() >= 5 && findings.iter().all(|finding| finding["line"].is_u64())), "{findings}");
+    assert!(
+        findings.as_array().is_some_and(
+            |findings| findings.len() >= 5 && findings.iter().all(|finding| finding["line"].is_u64())
+        ),
+        "{findings}"
+    );
     Ok(())
 }
 
@@ -39,7 +59,11 @@ async fn keys_list_shows_signing_and_encryption_keys_apart_with_certificates_and
     let ran = portcullis().run(["keys", "list", "--data", &data])?;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     for expected in ["sig-20", "enc-20", "enabled", "gateway", "authority"] {
-        assert!(ran.stdout.to_lowercase().contains(expected), "no {expected:?} in\n{}", ran.stdout);
+        assert!(
+            ran.stdout.to_lowercase().contains(expected),
+            "no {expected:?} in\n{}",
+            ran.stdout
+        );
     }
     let json = portcullis().run(["keys", "list", "--json", "--data", &data])?;
     serde_json::from_str::<serde_json::Value>(&json.stdout)?;
@@ -50,15 +74,34 @@ async fn keys_list_shows_signing_and_encryption_keys_apart_with_certificates_and
 fn usage_mistakes_exit_with_2_and_every_command_has_help_with_an_example() -> Outcome {
     assert_eq!(portcullis().run(["nonsense"])?.code, Some(2));
     assert_eq!(portcullis().run(["up", "--upstream", "not a url"])?.code, Some(2));
-    assert_eq!(portcullis().run(["up", "--upstream", "http://127.0.0.1:1/mcp", "--stdio", "cat"])?.code, Some(2));
+    assert_eq!(
+        portcullis()
+            .run(["up", "--upstream", "http://127.0.0.1:1/mcp", "--stdio", "cat"])?
+            .code,
+        Some(2)
+    );
     assert_eq!(portcullis().run(["up", "--listen", "0.0.0.0:0"])?.code, Some(2));
     for command in [
-        &["up"][..], &["gateway"], &["authority"], &["agent", "login"], &["agent", "tools"], &["agent", "call"], &["agent", "token"],
-        &["keys", "list"], &["audit", "tail"], &["audit", "query"], &["audit", "verify"], &["config", "check"],
+        &["up"][..],
+        &["gateway"],
+        &["authority"],
+        &["agent", "login"],
+        &["agent", "tools"],
+        &["agent", "call"],
+        &["agent", "token"],
+        &["keys", "list"],
+        &["audit", "tail"],
+        &["audit", "query"],
+        &["audit", "verify"],
+        &["config", "check"],
     ] {
         let ran = portcullis().run(command.iter().chain(&["--help"]))?;
         assert_eq!(ran.code, Some(0), "{command:?}");
-        assert!(ran.stdout.contains("Example"), "{command:?} has no example:\n{}", ran.stdout);
+        assert!(
+            ran.stdout.contains("Example"),
+            "{command:?} has no example:\n{}",
+            ran.stdout
+        );
     }
     Ok(())
 }

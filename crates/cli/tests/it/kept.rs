@@ -14,13 +14,20 @@ async fn killed_in_the_middle_nothing_acknowledged_is_lost() -> Outcome {
         let running = portcullis().up_in(data.path()).await?;
         let token = script_token(&running, "notes:read notes:write").await?;
         let text = format!("round {round}");
-        let added = mcp::call(&running.ready().mcp_url, "add_note", &json!({"text": text})).bearer(&token).send().await?;
+        let added = mcp::call(&running.ready().mcp_url, "add_note", &json!({"text": text}))
+            .bearer(&token)
+            .send()
+            .await?;
         assert_eq!(added.status, 200, "{}", added.text());
         running.signal("KILL")?;
     }
     let running = portcullis().up_in(data.path()).await?;
     let token = script_token(&running, "notes:read").await?;
-    let notes = mcp::call(&running.ready().mcp_url, "list_notes", &json!({})).bearer(&token).send().await?.text();
+    let notes = mcp::call(&running.ready().mcp_url, "list_notes", &json!({}))
+        .bearer(&token)
+        .send()
+        .await?
+        .text();
     for round in 0..3 {
         assert!(notes.contains(&format!("round {round}")), "{notes}");
     }
@@ -35,9 +42,19 @@ async fn killed_in_the_middle_nothing_acknowledged_is_lost() -> Outcome {
 async fn two_processes_do_not_share_a_data_folder() -> Outcome {
     let data = Scratch::new("shared")?;
     let _first = portcullis().up_in(data.path()).await?;
-    let second = portcullis().run(["up", "--listen", "127.0.0.1:0", "--data", &data.path().display().to_string()])?;
+    let second = portcullis().run([
+        "up",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        &data.path().display().to_string(),
+    ])?;
     assert_eq!(second.code, Some(2));
-    assert!(second.stderr.contains("another portcullis runs on"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("another portcullis runs on"),
+        "{}",
+        second.stderr
+    );
     Ok(())
 }
 
@@ -46,18 +63,33 @@ async fn picked_ports_keys_and_the_script_clients_secret_are_kept() -> Outcome {
     let data = Scratch::new("again")?;
     let first = portcullis().up_in(data.path()).await?;
     let before = first.ready().clone();
-    let keys = portcullis_testkit::Request::get(&before.jwks_uri).send().await?.json()?;
+    let keys = portcullis_testkit::Request::get(&before.jwks_uri)
+        .send()
+        .await?
+        .json()?;
     let (status, logs) = first.stop()?;
     assert!(status.success(), "Ctrl-C drains and exits 0: {status}");
     let password = before.password.unwrap_or_default();
-    assert!(logs.contains(&password), "the password is printed at the first start");
+    assert!(
+        logs.contains(&password),
+        "the password is printed at the first start"
+    );
 
     let second = portcullis().up_in(data.path()).await?;
     let after = second.ready();
     assert_eq!((&after.mcp_url, &after.issuer), (&before.mcp_url, &before.issuer));
-    assert_eq!((&after.client_id, &after.client_secret), (&before.client_id, &before.client_secret));
+    assert_eq!(
+        (&after.client_id, &after.client_secret),
+        (&before.client_id, &before.client_secret)
+    );
     assert!(!second.logs().contains(&password), "and only then");
-    assert_eq!(portcullis_testkit::Request::get(&after.jwks_uri).send().await?.json()?, keys);
+    assert_eq!(
+        portcullis_testkit::Request::get(&after.jwks_uri)
+            .send()
+            .await?
+            .json()?,
+        keys
+    );
     script_token(&second, "notes:read").await?;
     Ok(())
 }
@@ -70,7 +102,11 @@ async fn what_is_kept_is_private() -> Outcome {
     let ready = running.ready();
     assert_eq!(ready.version, env!("CARGO_PKG_VERSION"));
     assert!(ready.client_id.is_some() && ready.client_secret.is_some() && ready.password.is_some());
-    let mode = |name: &str| fs::metadata(ready.data_dir.join(name)).map(|meta| meta.permissions().mode() & 0o777).ok();
+    let mode = |name: &str| {
+        fs::metadata(ready.data_dir.join(name))
+            .map(|meta| meta.permissions().mode() & 0o777)
+            .ok()
+    };
     assert_eq!(mode(""), Some(0o700));
     for file in ["master.key", "portcullis.db", "lock"] {
         assert_eq!(mode(file), Some(0o600), "{file}");

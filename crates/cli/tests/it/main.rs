@@ -32,14 +32,24 @@ async fn script_token(running: &Running, scopes: &str) -> Outcome<String> {
     let fields = [
         ("grant_type", "client_credentials"),
         ("client_id", ready.client_id.as_deref().unwrap_or_default()),
-        ("client_secret", ready.client_secret.as_deref().unwrap_or_default()),
+        (
+            "client_secret",
+            ready.client_secret.as_deref().unwrap_or_default(),
+        ),
         ("scope", scopes),
         ("resource", &ready.mcp_url),
     ];
-    let answer = Request::post(format!("{}/token", ready.issuer)).form(fields).send().await?;
+    let answer = Request::post(format!("{}/token", ready.issuer))
+        .form(fields)
+        .send()
+        .await?;
     match answer.json()?.get("access_token").and_then(Value::as_str) {
         Some(token) => Ok(token.to_owned()),
-        None => Err(Failure::new(format!("no token: {} {}", answer.status, answer.text()))),
+        None => Err(Failure::new(format!(
+            "no token: {} {}",
+            answer.status,
+            answer.text()
+        ))),
     }
 }
 
@@ -51,16 +61,25 @@ fn audit(running: &Running, options: &[&str]) -> Outcome<Vec<Value>> {
     if ran.code != Some(0) {
         return Err(Failure::new(format!("audit query: {ran:?}")));
     }
-    ran.stdout.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    ran.stdout
+        .lines()
+        .map(|line| Ok(serde_json::from_str(line)?))
+        .collect()
 }
 
 /// The string at a JSON pointer, or an empty one.
 fn text(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The names in the answer to `tools/list`, as they came.
 fn tool_names(answer: &Value) -> Vec<String> {
     let tools = answer.pointer("/result/tools").and_then(Value::as_array);
-    tools.map(|tools| tools.iter().map(|tool| text(tool, "/name")).collect()).unwrap_or_default()
+    tools
+        .map(|tools| tools.iter().map(|tool| text(tool, "/name")).collect())
+        .unwrap_or_default()
 }

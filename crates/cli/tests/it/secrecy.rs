@@ -14,11 +14,26 @@ async fn no_secret_is_written_anywhere() -> Outcome {
     let script = script_token(&running, "notes:read notes:write").await?;
     // Used well, used badly, and used where it must not be.
     for token in [&tokens.access_token, &script] {
-        mcp::call(url, "list_notes", &json!({})).bearer(token).send().await?;
-        mcp::call(url, "delete_all_notes", &json!({})).bearer(token).send().await?;
-        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({})).send().await?;
-        mcp::call(url, "list_notes", &json!({})).bearer(&format!("{token}x")).send().await?;
-        mcp::call(url, "list_notes", &json!({})).bearer(token).header("authorization", format!("Bearer {token}")).send().await?;
+        mcp::call(url, "list_notes", &json!({}))
+            .bearer(token)
+            .send()
+            .await?;
+        mcp::call(url, "delete_all_notes", &json!({}))
+            .bearer(token)
+            .send()
+            .await?;
+        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({}))
+            .send()
+            .await?;
+        mcp::call(url, "list_notes", &json!({}))
+            .bearer(&format!("{token}x"))
+            .send()
+            .await?;
+        mcp::call(url, "list_notes", &json!({}))
+            .bearer(token)
+            .header("authorization", format!("Bearer {token}"))
+            .send()
+            .await?;
     }
     let found = login::discover(url).await?;
     let refreshed = tokens.refresh(&found).await?;
@@ -27,21 +42,37 @@ async fn no_secret_is_written_anywhere() -> Outcome {
     let mut secrets = vec![
         ("client secret", ready.client_secret.clone().unwrap_or_default()),
         ("refresh token", tokens.refresh_token.clone().unwrap_or_default()),
-        ("next refresh token", refreshed.refresh_token.clone().unwrap_or_default()),
+        (
+            "next refresh token",
+            refreshed.refresh_token.clone().unwrap_or_default(),
+        ),
     ];
     for token in [&tokens.access_token, &script, &refreshed.access_token] {
         // Each part on its own: a header may be logged whole, in part, or decoded.
-        secrets.extend(token.split('.').skip(1).map(|part| ("part of an access token", part.to_owned())));
+        secrets.extend(
+            token
+                .split('.')
+                .skip(1)
+                .map(|part| ("part of an access token", part.to_owned())),
+        );
     }
     let password = ready.password.unwrap_or_default();
     for (path, bytes) in running.everything_written()? {
         for (what, secret) in &secrets {
             assert!(secret.len() > 16, "{what} is too short to search for");
-            assert!(!contains(&bytes, secret.as_bytes()), "{what} in {}", path.display());
+            assert!(
+                !contains(&bytes, secret.as_bytes()),
+                "{what} in {}",
+                path.display()
+            );
         }
         // The password is printed once, on purpose, and is nowhere else.
         if path != std::path::Path::new("stdout and stderr") {
-            assert!(!contains(&bytes, password.as_bytes()), "the password in {}", path.display());
+            assert!(
+                !contains(&bytes, password.as_bytes()),
+                "the password in {}",
+                path.display()
+            );
         }
     }
     Ok(())
@@ -58,9 +89,17 @@ async fn an_answer_never_repeats_the_token() -> Outcome {
     let token = script_token(&running, "notes:read").await?;
     let spoiled = format!("{token}x");
     let answers = [
-        mcp::call(url, "list_notes", &json!({})).bearer(&spoiled).send().await?,
-        mcp::call(url, "delete_all_notes", &json!({})).bearer(&token).send().await?,
-        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({})).send().await?,
+        mcp::call(url, "list_notes", &json!({}))
+            .bearer(&spoiled)
+            .send()
+            .await?,
+        mcp::call(url, "delete_all_notes", &json!({}))
+            .bearer(&token)
+            .send()
+            .await?,
+        mcp::call(&format!("{url}?access_token={token}"), "list_notes", &json!({}))
+            .send()
+            .await?,
     ];
     let signature = token.rsplit('.').next().unwrap_or_default();
     for answer in answers {

@@ -452,7 +452,7 @@ fn claims_that_are_refused() {
             with(c(), "iss", json!("https://as.example.test:443")),
             Failed::OtherIssuer,
         ),
-        ("CLM-09", with(c(), "iss", json!("")), ClaimMalformed(Iss)),
+        ("CLM-09", with(c(), "iss", json!("")), Failed::OtherIssuer),
         (
             "CLM-10",
             with(c(), "iss", json!(["https://evil.example", ISSUER])),
@@ -756,7 +756,7 @@ fn encodings_that_are_refused() {
         (
             "ENC-19",
             forge.raw(Es256, &h, p.replace("as.example.test", "\u{430}s.example.test")),
-            Failed::ClaimMalformed(ClaimName::Iss),
+            Failed::OtherIssuer,
         ),
     ];
     for (row, token, failed) in rows {

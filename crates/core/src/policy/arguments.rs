@@ -12,8 +12,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use cedar_policy::RestrictedExpression;
 use serde_json::{Map, Number, Value};
+
+use super::engine;
 
 /// Whether a rule (Cedar's JSON form of it) reads `context.arguments`, or all of the context at once.
 pub(super) fn read_by(rule: &Value) -> bool {
@@ -244,45 +245,37 @@ fn element_of(set: &str) -> Option<String> {
     Some(set.strip_prefix("Set<")?.strip_suffix('>')?.to_owned())
 }
 
-/// The arguments of a call (the JSON text of an object) as a Cedar record. `null` counts as absent. Numbers become
-/// longs; those that are none become a record, which no comparison accepts: a rule must not be passed by writing
-/// `1e30`.
-pub(super) fn record(text: Option<&str>) -> Option<RestrictedExpression> {
+/// The arguments of a call (the JSON text of an object) as a Cedar record; nothing when they are no object. `null`
+/// counts as absent. Numbers become longs; those that are none become a record, which no comparison accepts: a rule
+/// must not be passed by writing `1e30`.
+pub(super) fn record(text: Option<&str>) -> Option<engine::Value> {
     let members = match text {
         None => Map::new(),
         Some(text) => serde_json::from_str(text).ok()?,
     };
-    object(members)
+    Some(object(members))
 }
 
-fn object(members: Map<String, Value>) -> Option<RestrictedExpression> {
-    let mut fields = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        if !value.is_null() {
-            fields.push((name, expression(value)?));
-        }
-    }
-    RestrictedExpression::new_record(fields).ok()
+fn object(members: Map<String, Value>) -> engine::Value {
+    engine::record(
+        members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value_of(value)?))),
+    )
 }
 
-fn expression(value: Value) -> Option<RestrictedExpression> {
-    match value {
-        Value::Null => None,
-        Value::Bool(value) => Some(RestrictedExpression::new_bool(value)),
+fn value_of(value: Value) -> Option<engine::Value> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(value) => value.into(),
         Value::Number(number) => match whole(&number) {
-            Some(long) => Some(RestrictedExpression::new_long(long)),
-            None => {
-                let text = RestrictedExpression::new_string(number.to_string());
-                RestrictedExpression::new_record([("number".to_owned(), text)]).ok()
-            }
+            Some(long) => long.into(),
+            None => engine::record([("number".to_owned(), number.to_string().into())]),
         },
-        Value::String(text) => Some(RestrictedExpression::new_string(text)),
-        Value::Array(items) => {
-            let items = items.into_iter().filter(|item| !item.is_null()).map(expression);
-            Some(RestrictedExpression::new_set(items.collect::<Option<Vec<_>>>()?))
-        }
+        Value::String(text) => text.into(),
+        Value::Array(items) => engine::set(items.into_iter().filter_map(value_of)),
         Value::Object(members) => object(members),
-    }
+    })
 }
 
 /// `7`, and what JSON takes for the same: `7.0`, `70e-1`. Beyond 2^53 a float no longer says which integer it is.

@@ -1,14 +1,14 @@
 //! The decision.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Context, Entities, Entity, EntityUid, Request, RestrictedExpression};
+use cedar_policy::EntityUid;
 
 use super::arguments;
 use super::compile::{Compiled, Server, Slot};
-use super::index::{Answer, Group, Layer, Question, Verdict};
+use super::engine::{self, Inquiry, Thing, Verdict};
+use super::index::{Group, Layer, Question};
 use super::rules::{Effect, PolicyError, Rules, ScopeDescription};
 use super::vocabulary::Verb;
 use crate::fault::Fault;
@@ -19,7 +19,6 @@ use crate::wire::{Call, Method, Target};
 /// The compiled policy.
 pub struct Policy {
     compiled: Compiled,
-    authorizer: Authorizer,
 }
 
 impl fmt::Debug for Policy {
@@ -157,7 +156,6 @@ impl Policy {
     pub fn compile(rules: &Rules) -> Result<Self, Vec<PolicyError>> {
         Ok(Self {
             compiled: Compiled::build(rules)?,
-            authorizer: Authorizer::new(),
         })
     }
 
@@ -277,7 +275,7 @@ impl Policy {
             .then(|| self.compiled.index.layer(verb, &resource))
             .flatten();
         let agent = vocabulary.agent(who);
-        let groups = vocabulary
+        let agent_in = vocabulary
             .user(who)
             .into_iter()
             .chain([vocabulary.issuer(who)])
@@ -292,7 +290,7 @@ impl Policy {
             resource,
             own,
             agent,
-            groups,
+            agent_in,
         }
     }
 
@@ -326,58 +324,35 @@ impl Policy {
         arguments: Option<&str>,
         granted: Option<&ScopeSet>,
     ) -> Result<Verdict, Denial> {
-        let names: Vec<EntityUid> = std::iter::once(&case.agent)
-            .chain(&case.groups)
-            .cloned()
+        let groups: Vec<&Group> = case
+            .layers()
+            .flat_map(|layer| layer.groups(&case.agent, &case.agent_in))
             .collect();
-        let groups: Vec<&Group> = case.layers().flat_map(|layer| layer.groups(&names)).collect();
         let mut context = vec![
-            (
-                "scopes".to_owned(),
-                self.scopes_in_effect(case.who.scopes(), granted),
-            ),
-            (
-                "method".to_owned(),
-                RestrictedExpression::new_string(case.method.to_owned()),
-            ),
+            ("scopes", self.scopes_in_effect(case.who.scopes(), granted)),
+            ("method", case.method.into()),
         ];
-        if question == Question::Call && groups.iter().any(|group| group.reads_arguments()) {
+        let reading = || groups.iter().flat_map(|group| group.reading());
+        if question == Question::Call && reading().next().is_some() {
             // Arguments that no rule can read cannot be judged, so the rules that want to read them are not passed.
             let record = arguments::record(arguments).ok_or_else(|| Denial::Forbidden {
-                rules: groups
-                    .iter()
-                    .flat_map(|group| group.reading())
-                    .map(ToString::to_string)
-                    .collect(),
+                rules: reading().map(|rule| rule.id().to_owned()).collect(),
             })?;
-            context.push(("arguments".to_owned(), record));
+            context.push(("arguments", record));
         }
-        let failed = |error: &dyn fmt::Display| Denial::Fault {
-            detail: error.to_string(),
-        };
-        let context = Context::from_pairs(context).map_err(|error| failed(&error))?;
         let action = self.compiled.vocabulary.action(case.verb);
-        let request = Request::new(case.agent.clone(), action, case.resource.clone(), context, None)
-            .map_err(|error| failed(&error))?;
-        let attributes = groups.iter().any(|group| group.reads_attributes());
-        let entities = case.entities(attributes).map_err(|error| failed(&error))?;
-        Ok(Answer::ask(
-            groups.into_iter(),
-            question,
-            &request,
-            &entities,
-            &self.authorizer,
-        )
-        .verdict())
+        let inquiry =
+            Inquiry::new(case.caller(), action, case.called(), context).map_err(|error| Denial::Fault {
+                detail: error.to_string(),
+            })?;
+        Ok(inquiry.answer(groups.iter().flat_map(|group| group.rules(question))))
     }
 
     /// What the caller holds, and all that this contains.
-    fn scopes_in_effect(&self, held: &ScopeSet, granted: Option<&ScopeSet>) -> RestrictedExpression {
+    fn scopes_in_effect(&self, held: &ScopeSet, granted: Option<&ScopeSet>) -> engine::Value {
         let all = held.iter().chain(granted.into_iter().flat_map(ScopeSet::iter));
         let all = all.flat_map(|scope| std::iter::once(scope).chain(self.compiled.hierarchy.implied(scope)));
-        RestrictedExpression::new_set(
-            all.map(|scope| RestrictedExpression::new_string(scope.as_str().to_owned())),
-        )
+        engine::set(all.map(|scope| scope.as_str().into()))
     }
 }
 
@@ -416,7 +391,7 @@ struct Case<'p> {
     own: Option<&'p Arc<Layer>>,
     agent: EntityUid,
     /// What the agent is in: its user and its issuer.
-    groups: HashSet<EntityUid>,
+    agent_in: Vec<EntityUid>,
 }
 
 impl Case<'_> {
@@ -424,43 +399,38 @@ impl Case<'_> {
         self.slot.layers.iter().chain(self.own).map(|layer| &**layer)
     }
 
-    /// The caller and what is called, with their attributes only when a rule may look at them.
-    fn entities(&self, attributes: bool) -> Result<Entities, Box<dyn std::error::Error>> {
-        let parents = self.slot.groups.iter().cloned().collect();
-        if !attributes {
-            let resource = Entity::new_no_attrs(self.resource.clone(), parents);
-            return Ok(Entities::from_entities([resource], None)?);
+    fn caller(&self) -> Thing<'_> {
+        let mut attributes = vec![
+            ("issuer", self.who.issuer().as_str().into()),
+            ("client", self.who.client().as_str().into()),
+        ];
+        if !self.who.is_client_itself() {
+            attributes.push(("user", self.who.subject().as_str().into()));
         }
-        let text = |name: &str, value: &str| {
-            (
-                name.to_owned(),
-                RestrictedExpression::new_string(value.to_owned()),
-            )
-        };
-        let mut resource = HashMap::from([text("name", self.name)]);
+        Thing {
+            uid: &self.agent,
+            groups: &self.agent_in,
+            attributes,
+        }
+    }
+
+    fn called(&self) -> Thing<'_> {
+        let mut attributes = vec![("name", self.name.into())];
         match self.verb {
             Verb::Use | Verb::Listen => {}
             Verb::GetPrompt | Verb::ReadResource | Verb::ReadTask | Verb::ChangeTask => {
-                resource.extend([text("server", self.server.as_str())]);
+                attributes.push(("server", self.server.as_str().into()));
             }
-            Verb::CallTool => {
-                let listed = RestrictedExpression::new_bool(self.slot.listed);
-                resource.extend([
-                    text("server", self.server.as_str()),
-                    text("effect", self.slot.effect.as_str()),
-                    ("listed".to_owned(), listed),
-                ]);
-            }
+            Verb::CallTool => attributes.extend([
+                ("server", self.server.as_str().into()),
+                ("effect", self.slot.effect.as_str().into()),
+                ("listed", self.slot.listed.into()),
+            ]),
         }
-        let mut agent = HashMap::from([
-            text("issuer", self.who.issuer().as_str()),
-            text("client", self.who.client().as_str()),
-        ]);
-        if !self.who.is_client_itself() {
-            agent.extend([text("user", self.who.subject().as_str())]);
+        Thing {
+            uid: &self.resource,
+            groups: &self.slot.groups,
+            attributes,
         }
-        let resource = Entity::new(self.resource.clone(), resource, parents)?;
-        let agent = Entity::new(self.agent.clone(), agent, self.groups.clone())?;
-        Ok(Entities::from_entities([resource, agent], None)?)
     }
 }

@@ -7,12 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::{
-    ActionConstraint, Authorizer, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet,
-    PrincipalConstraint, Request, ResourceConstraint,
-};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 
 use super::arguments;
+use super::engine::Rule;
 use super::rules::PolicyError;
 use super::vocabulary::{Verb, Vocabulary};
 
@@ -28,16 +26,14 @@ pub(super) struct Layer {
 }
 
 /// Rules whose scope is the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
     /// Those that do not read arguments.
-    plain: PolicySet,
+    plain: Vec<Rule>,
     /// Those that do.
-    reading: PolicySet,
+    reading: Vec<Rule>,
     /// What is left of the permits of `reading` where there are no arguments.
-    listing: PolicySet,
-    /// Whether an operator wrote one of them: only those look at attributes of entities.
-    attributes: bool,
+    listing: Vec<Rule>,
 }
 
 /// Who wrote a rule.
@@ -118,46 +114,55 @@ fn verbs(policy: &Policy, vocabulary: &Vocabulary) -> Vec<Verb> {
 }
 
 impl Layer {
-    /// The groups that can match a principal with these names.
-    pub(super) fn groups<'l>(&'l self, names: &'l [EntityUid]) -> impl Iterator<Item = &'l Group> {
-        let named = (!self.named.is_empty()).then_some(names).into_iter().flatten();
-        std::iter::once(&self.everyone).chain(named.filter_map(|name| self.named.get(name)))
+    /// The groups that can match an agent that is in these.
+    pub(super) fn groups<'l>(
+        &'l self,
+        agent: &'l EntityUid,
+        agent_in: &'l [EntityUid],
+    ) -> impl Iterator<Item = &'l Group> {
+        let names = (!self.named.is_empty()).then(|| std::iter::once(agent).chain(agent_in));
+        let named = names
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.named.get(name));
+        std::iter::once(&self.everyone).chain(named)
     }
 }
 
 impl Group {
     fn add(&mut self, policy: &Policy, author: Author) -> Result<(), PolicyError> {
+        if author == Author::Generated {
+            self.plain.push(Rule::new(policy));
+            return Ok(());
+        }
         let failed =
             |error: &dyn std::fmt::Display| PolicyError::new(format!("rule `{}`: {error}", policy.id()));
-        self.attributes |= author == Author::Operator;
-        if author == Author::Generated {
-            return self.plain.add(policy.clone()).map_err(|error| failed(&error));
-        }
         let json = policy.to_json().map_err(|error| failed(&error))?;
         if !arguments::read_by(&json) {
-            return self.plain.add(policy.clone()).map_err(|error| failed(&error));
+            self.plain.push(Rule::new(policy));
+            return Ok(());
         }
         if policy.effect() == cedar_policy::Effect::Permit {
             let weaker = Policy::from_json(Some(policy.id().clone()), arguments::without_arguments(&json));
-            let weaker = weaker.map_err(|error| failed(&error))?;
-            self.listing.add(weaker).map_err(|error| failed(&error))?;
+            self.listing
+                .push(Rule::new(&weaker.map_err(|error| failed(&error))?));
         }
-        self.reading.add(policy.clone()).map_err(|error| failed(&error))
+        self.reading.push(Rule::new(policy));
+        Ok(())
     }
 
-    /// Whether some rule here looks at the arguments of a call.
-    pub(super) fn reads_arguments(&self) -> bool {
-        !self.reading.is_empty()
+    /// The rules here that answer a question.
+    pub(super) fn rules(&self, question: Question) -> impl Iterator<Item = &Rule> {
+        let over_arguments = match question {
+            Question::Call => &self.reading,
+            Question::Listing => &self.listing,
+        };
+        self.plain.iter().chain(over_arguments)
     }
 
-    /// Whether some rule here looks at attributes of the caller or of what is called.
-    pub(super) fn reads_attributes(&self) -> bool {
-        self.attributes
-    }
-
-    /// The rules here that read arguments.
-    pub(super) fn reading(&self) -> impl Iterator<Item = &PolicyId> {
-        self.reading.policies().map(Policy::id)
+    /// The rules here that look at the arguments of a call.
+    pub(super) fn reading(&self) -> &[Rule] {
+        &self.reading
     }
 }
 
@@ -168,70 +173,6 @@ pub(super) enum Question {
     Call,
     /// Some call, with arguments not known yet.
     Listing,
-}
-
-/// What the rules say: Cedar's answer over all groups together.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    permits: Vec<String>,
-    forbids: Vec<String>,
-    failed: Option<String>,
-}
-
-/// An [`Answer`], read the way we read it: a rule that failed is no answer.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    Allowed { rules: Vec<String> },
-    Denied { rules: Vec<String> },
-    Failed { detail: String },
-}
-
-impl Answer {
-    pub(super) fn ask<'g>(
-        groups: impl Iterator<Item = &'g Group>,
-        question: Question,
-        request: &Request,
-        entities: &Entities,
-        authorizer: &Authorizer,
-    ) -> Self {
-        let mut answer = Self::default();
-        for group in groups {
-            let over_arguments = match question {
-                Question::Call => &group.reading,
-                Question::Listing => &group.listing,
-            };
-            for set in [&group.plain, over_arguments] {
-                if !set.is_empty() {
-                    answer.add(set, request, entities, authorizer);
-                }
-            }
-        }
-        answer
-    }
-
-    fn add(&mut self, set: &PolicySet, request: &Request, entities: &Entities, authorizer: &Authorizer) {
-        let response = authorizer.is_authorized(request, set, entities);
-        let diagnostics = response.diagnostics();
-        let reasons = match response.decision() {
-            Decision::Allow => &mut self.permits,
-            Decision::Deny => &mut self.forbids,
-        };
-        reasons.extend(diagnostics.reason().map(PolicyId::to_string));
-        if let Some(error) = diagnostics.errors().next() {
-            self.failed.get_or_insert_with(|| error.to_string());
-        }
-    }
-
-    /// One forbid beats every permit, wherever they stand; no permit is a denial.
-    pub(super) fn verdict(mut self) -> Verdict {
-        self.permits.sort_unstable();
-        self.forbids.sort_unstable();
-        match (self.failed, self.permits.is_empty() || !self.forbids.is_empty()) {
-            (Some(detail), _) => Verdict::Failed { detail },
-            (None, true) => Verdict::Denied { rules: self.forbids },
-            (None, false) => Verdict::Allowed { rules: self.permits },
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@
 //!
 //! Cedar walks every policy of a set for every question, so the set is cut by action, resource and principal when it
 //! is compiled (`index.rs`), and a decision looks only at what can apply: its cost does not grow with the number of
-//! tools, servers or rules.
+//! tools, servers or rules. What can be prepared is (`engine.rs`).
 
 mod arguments;
 mod compile;
 mod decide;
+mod engine;
 mod index;
 mod rules;
 mod schema;

@@ -37,7 +37,10 @@ fn principals() -> Vec<(&'static str, VerifiedIdentity)> {
     ]
 }
 
-fn questions() -> Vec<(&'static str, fn() -> Call)> {
+/// Makes one call; a call is spent by the decision.
+type Make = fn() -> Call;
+
+fn questions() -> Vec<(&'static str, Make)> {
     vec![
         ("tools/list", || modern("tools/list", json!({}))),
         ("initialize", || legacy("initialize", &json!({}))),

@@ -55,7 +55,7 @@ async fn a_body_at_the_limit_is_read_and_one_byte_more_is_not() {
         assert_eq!(
             error,
             Error::TooLarge {
-                host: "127.0.0.1".to_owned(),
+                host: at.to_string(),
                 limit: 10
             }
         );
@@ -82,9 +82,7 @@ async fn what_never_ends_is_cut() {
         time: Duration::from_millis(20),
         ..LIMITS
     };
-    let timed_out = Error::TimedOut {
-        host: "127.0.0.1".to_owned(),
-    };
+    let timed_out = |at: SocketAddr| Error::TimedOut { host: at.to_string() };
     for bytes in [
         &b""[..],
         b"HTTP/1.1 200 OK\r\n",
@@ -96,14 +94,17 @@ async fn what_never_ends_is_cut() {
                 .send(get(format!("http://{at}/")), short)
                 .await
                 .unwrap_err(),
-            timed_out
+            timed_out(at)
         );
     }
     let (at, _streams) = answering(b"").await;
     let request = Request::get(format!("http://{at}/"))
         .body(full(Bytes::new()))
         .unwrap();
-    assert_eq!(fetcher.open(request, short.time).await.unwrap_err(), timed_out);
+    assert_eq!(
+        fetcher.open(request, short.time).await.unwrap_err(),
+        timed_out(at)
+    );
 }
 
 #[tokio::test]

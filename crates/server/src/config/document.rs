@@ -49,7 +49,11 @@ impl Node {
     pub(super) fn text(&self, name: &str) -> Option<Found<&str>> {
         let found = self.values.get(name)?;
         match &found.value {
-            Checked::Text(text) => Some(Found { value: text, at: found.at.clone(), path: found.path.clone() }),
+            Checked::Text(text) => Some(Found {
+                value: text,
+                at: found.at.clone(),
+                path: found.path.clone(),
+            }),
             Checked::Duration(_) | Checked::Size(_) | Checked::Texts(_) => None,
         }
     }
@@ -84,11 +88,19 @@ impl Node {
     }
 
     pub(super) fn many(&self, name: &str) -> impl Iterator<Item = &Self> {
-        self.sections.get(name).into_iter().flatten().map(|(_, node)| node)
+        self.sections
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|(_, node)| node)
     }
 
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (&str, &Self)> {
-        self.sections.get(name).into_iter().flatten().map(|(key, node)| (key.as_str(), node))
+        self.sections
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(|(key, node)| (key.as_str(), node))
     }
 }
 
@@ -109,40 +121,81 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn section(&mut self, table: &DeTable<'_>, at: Range<usize>, section: &'static Section, path: String) -> Node {
-        let mut node = Node { at: at.clone(), path: path.clone(), ..Node::default() };
+    fn section(
+        &mut self,
+        table: &DeTable<'_>,
+        at: Range<usize>,
+        section: &'static Section,
+        path: String,
+    ) -> Node {
+        let mut node = Node {
+            at: at.clone(),
+            path: path.clone(),
+            ..Node::default()
+        };
         for (name, value) in table {
             let spelled = name.get_ref().as_ref();
             let inner_path = join(&path, spelled);
             if let Some(key) = section.keys.iter().find(|key| key.name == spelled) {
                 if let Some(checked) = self.value(value, key, &inner_path) {
-                    node.values.insert(key.name, Found { value: checked, at: value.span(), path: inner_path });
+                    node.values.insert(
+                        key.name,
+                        Found {
+                            value: checked,
+                            at: value.span(),
+                            path: inner_path,
+                        },
+                    );
                 }
             } else if let Some(inner) = section.sections.iter().find(|inner| inner.name == spelled) {
                 let found = self.inner(value, inner, &inner_path);
                 node.sections.insert(inner.name, found);
             } else {
-                let known = section.keys.iter().map(|key| key.name).chain(section.sections.iter().map(|inner| inner.name));
+                let known = section
+                    .keys
+                    .iter()
+                    .map(|key| key.name)
+                    .chain(section.sections.iter().map(|inner| inner.name));
                 let hint = match did_you_mean(spelled, known.clone()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
                 };
-                self.report.add(self.text, &name.span(), &inner_path, format!("unknown key `{spelled}`"), Some(hint));
+                self.report.add(
+                    self.text,
+                    &name.span(),
+                    &inner_path,
+                    format!("unknown key `{spelled}`"),
+                    Some(hint),
+                );
             }
         }
         for key in section.keys.iter().filter(|key| key.need == Need::Required) {
             if !table.iter().any(|(name, _)| name.get_ref().as_ref() == key.name) {
                 let hint = Some(format!("add `{} = …`, {}", key.name, key.kind.wanted()));
-                self.report.add(self.text, &at, &join(&path, key.name), format!("`{}` is missing", key.name), hint);
+                self.report.add(
+                    self.text,
+                    &at,
+                    &join(&path, key.name),
+                    format!("`{}` is missing", key.name),
+                    hint,
+                );
             }
         }
         node
     }
 
-    fn inner(&mut self, value: &Spanned<DeValue<'_>>, inner: &'static Section, path: &str) -> Vec<(String, Node)> {
+    fn inner(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        inner: &'static Section,
+        path: &str,
+    ) -> Vec<(String, Node)> {
         match (inner.times, value.get_ref()) {
             (Times::Once, DeValue::Table(table)) => {
-                vec![(String::new(), self.section(table, value.span(), inner, path.to_owned()))]
+                vec![(
+                    String::new(),
+                    self.section(table, value.span(), inner, path.to_owned()),
+                )]
             }
             (Times::Many, DeValue::Array(items)) => {
                 let mut nodes = Vec::new();
@@ -161,7 +214,10 @@ impl Reader<'_> {
                 for (name, item) in table {
                     let path = join(path, name.get_ref());
                     if let DeValue::Table(table) = item.get_ref() {
-                        nodes.push((name.get_ref().to_string(), self.section(table, item.span(), inner, path)));
+                        nodes.push((
+                            name.get_ref().to_string(),
+                            self.section(table, item.span(), inner, path),
+                        ));
                     } else {
                         self.wrong(item, &path, "a table");
                     }
@@ -184,7 +240,9 @@ impl Reader<'_> {
         let checked = match (key.kind, value.get_ref()) {
             (Kind::Version, DeValue::Integer(number)) if number.as_str() == "1" => Some(Checked::Size(1)),
             (Kind::Texts, DeValue::Array(items)) => self.texts(items, None, path),
-            (Kind::Words(words), DeValue::Array(items)) if !items.is_empty() => self.texts(items, Some(words), path),
+            (Kind::Words(words), DeValue::Array(items)) if !items.is_empty() => {
+                self.texts(items, Some(words), path)
+            }
             (kind, DeValue::String(text)) => scalar(kind, text),
             _ => None,
         };
@@ -194,7 +252,12 @@ impl Reader<'_> {
         checked
     }
 
-    fn texts(&mut self, items: &toml::de::DeArray<'_>, words: Option<&[&str]>, path: &str) -> Option<Checked> {
+    fn texts(
+        &mut self,
+        items: &toml::de::DeArray<'_>,
+        words: Option<&[&str]>,
+        path: &str,
+    ) -> Option<Checked> {
         let mut texts = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
@@ -202,9 +265,16 @@ impl Reader<'_> {
                 && !text.is_empty()
                 && words.is_none_or(|words| words.contains(&text.as_ref()))
             {
-                texts.push(Found { value: text.to_string(), at: item.span(), path });
+                texts.push(Found {
+                    value: text.to_string(),
+                    at: item.span(),
+                    path,
+                });
             } else {
-                let wanted = words.map_or_else(|| "a text".to_owned(), |words| format!("one of {}", words.join(", ")));
+                let wanted = words.map_or_else(
+                    || "a text".to_owned(),
+                    |words| format!("one of {}", words.join(", ")),
+                );
                 self.wrong(item, &path, &wanted);
             }
         }
@@ -212,7 +282,13 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, value: &Spanned<DeValue<'_>>, path: &str, wanted: &str) {
-        self.report.add(self.text, &value.span(), path, format!("{} is not what belongs here", found(value.get_ref())), Some(format!("write {wanted}")));
+        self.report.add(
+            self.text,
+            &value.span(),
+            path,
+            format!("{} is not what belongs here", found(value.get_ref())),
+            Some(format!("write {wanted}")),
+        );
     }
 }
 
@@ -223,11 +299,19 @@ fn scalar(kind: Kind, text: &str) -> Option<Checked> {
         Kind::Url => {
             let url = url::Url::parse(text).ok()?;
             let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-            if plain && matches!(url.scheme(), "http" | "https") { as_text() } else { None }
+            if plain && matches!(url.scheme(), "http" | "https") {
+                as_text()
+            } else {
+                None
+            }
         }
         Kind::Address => {
             let (host, port) = text.rsplit_once(':')?;
-            if !host.is_empty() && port.parse::<u16>().is_ok() { as_text() } else { None }
+            if !host.is_empty() && port.parse::<u16>().is_ok() {
+                as_text()
+            } else {
+                None
+            }
         }
         Kind::Duration => units::duration(text).map(Checked::Duration),
         Kind::Size => units::size(text).map(Checked::Size),
@@ -237,12 +321,19 @@ fn scalar(kind: Kind, text: &str) -> Option<Checked> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 fn found(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => format!("`\"{}\"`", text.chars().take(60).collect::<String>().escape_debug()),
+        DeValue::String(text) => format!(
+            "`\"{}\"`",
+            text.chars().take(60).collect::<String>().escape_debug()
+        ),
         DeValue::Integer(number) => format!("`{number}`"),
         DeValue::Float(number) => format!("`{number}`"),
         DeValue::Boolean(flag) => format!("`{flag}`"),

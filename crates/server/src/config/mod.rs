@@ -14,8 +14,8 @@ mod units;
 
 pub use report::{Finding, Report};
 pub use settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, LimitsConfig, PolicyConfig,
-    ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig,
+    LimitsConfig, PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
 };
 pub use shape::{json_schema, reference_page};
 

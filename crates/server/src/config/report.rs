@@ -51,7 +51,11 @@ struct Count(usize);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 1 { f.write_str("1 error") } else { write!(f, "{} errors", self.0) }
+        if self.0 == 1 {
+            f.write_str("1 error")
+        } else {
+            write!(f, "{} errors", self.0)
+        }
     }
 }
 
@@ -67,14 +71,28 @@ impl Report {
     }
 
     pub(super) fn sort(&mut self) {
-        self.findings.sort_by_key(|finding| (finding.line, finding.column));
+        self.findings
+            .sort_by_key(|finding| (finding.line, finding.column));
     }
 
-    pub(super) fn add(&mut self, text: &str, at: &Range<usize>, path: &str, message: String, hint: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        text: &str,
+        at: &Range<usize>,
+        path: &str,
+        message: String,
+        hint: Option<String>,
+    ) {
         let before = text.get(..at.start.min(text.len())).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.findings.push(Finding { line, column, path: path.to_owned(), message, hint });
+        self.findings.push(Finding {
+            line,
+            column,
+            path: path.to_owned(),
+            message,
+            hint,
+        });
     }
 }
 
@@ -112,14 +130,23 @@ mod tests {
 
     #[test]
     fn distance_is_levenshtein() {
-        for (a, b, d) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("listen", "listne", 2), ("same", "same", 0)] {
+        for (a, b, d) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("kitten", "sitting", 3),
+            ("listen", "listne", 2),
+            ("same", "same", 0),
+        ] {
             assert_eq!(distance(a, b), d, "{a} {b}");
         }
     }
 
     #[test]
     fn far_words_are_not_suggested() {
-        assert_eq!(did_you_mean("listne", ["listen", "public_url"].into_iter()), Some("listen"));
+        assert_eq!(
+            did_you_mean("listne", ["listen", "public_url"].into_iter()),
+            Some("listen")
+        );
         assert_eq!(did_you_mean("banana", ["listen", "public_url"].into_iter()), None);
     }
 }

@@ -197,7 +197,11 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Report> {
         let mut report = Report::default();
         let node = read(text, &DOCUMENT, &mut report);
-        let config = Builder { text, report: &mut report }.config(&node);
+        let config = Builder {
+            text,
+            report: &mut report,
+        }
+        .config(&node);
         if report.is_empty() {
             Ok(config)
         } else {
@@ -233,8 +237,14 @@ impl Config {
             store.url = format!("sqlite:{}", folder.join(path).display());
         }
         if let Some(authority) = &mut self.authority {
-            authority.users.iter_mut().for_each(|user| join(&mut user.password_file));
-            authority.clients.iter_mut().for_each(|client| join(&mut client.secret_file));
+            authority
+                .users
+                .iter_mut()
+                .for_each(|user| join(&mut user.password_file));
+            authority
+                .clients
+                .iter_mut()
+                .for_each(|client| join(&mut client.secret_file));
         }
     }
 }
@@ -247,20 +257,49 @@ struct Builder<'b> {
 
 impl Builder<'_> {
     fn config(&mut self, node: &Node) -> Config {
-        let servers: Vec<ServerConfig> = node.many("servers").filter_map(|node| self.server(node)).collect();
-        self.unique(node.many("servers").filter_map(|node| node.text("name")), "server");
-        self.unique(node.many("issuers").filter_map(|node| node.text("issuer")), "issuer");
+        let servers: Vec<ServerConfig> = node
+            .many("servers")
+            .filter_map(|node| self.server(node))
+            .collect();
+        self.unique(
+            node.many("servers").filter_map(|node| node.text("name")),
+            "server",
+        );
+        self.unique(
+            node.many("issuers").filter_map(|node| node.text("issuer")),
+            "issuer",
+        );
         let config = Config {
             gateway: node.one("gateway").and_then(|node| self.gateway(node)),
-            issuers: node.many("issuers").filter_map(|node| self.issuer(node)).collect(),
-            policy: node.one("policy").map(|node| self.policy(node)).unwrap_or_default(),
-            limits: LimitsConfig { body: node.one("limits").and_then(|node| node.size("body")).unwrap_or(limits::BODY_BYTES) },
-            audit: node.one("audit").and_then(|node| Some(AuditConfig { dir: node.path_value("dir")? })),
+            issuers: node
+                .many("issuers")
+                .filter_map(|node| self.issuer(node))
+                .collect(),
+            policy: node
+                .one("policy")
+                .map(|node| self.policy(node))
+                .unwrap_or_default(),
+            limits: LimitsConfig {
+                body: node
+                    .one("limits")
+                    .and_then(|node| node.size("body"))
+                    .unwrap_or(limits::BODY_BYTES),
+            },
+            audit: node.one("audit").and_then(|node| {
+                Some(AuditConfig {
+                    dir: node.path_value("dir")?,
+                })
+            }),
             keys: node.one("keys").and_then(|node| {
-                Some(KeysConfig { dir: node.path_value("dir")?, master_key_file: node.path_value("master_key_file")? })
+                Some(KeysConfig {
+                    dir: node.path_value("dir")?,
+                    master_key_file: node.path_value("master_key_file")?,
+                })
             }),
             store: node.one("store").and_then(|node| self.store(node)),
-            authority: node.one("authority").and_then(|authority| self.authority(authority, node)),
+            authority: node
+                .one("authority")
+                .and_then(|authority| self.authority(authority, node)),
             servers,
         };
         self.together(node);
@@ -273,7 +312,13 @@ impl Builder<'_> {
         let mut need = |role: &str, section: &'static str, why: &str| {
             if node.one(role).is_some() && node.one(section).is_none() {
                 let hint = Some(format!("add a `[{section}]` section"));
-                self.report.add(self.text, &at_start, section, format!("`[{role}]` needs `[{section}]`: {why}"), hint);
+                self.report.add(
+                    self.text,
+                    &at_start,
+                    section,
+                    format!("`[{role}]` needs `[{section}]`: {why}"),
+                    hint,
+                );
             }
         };
         need("gateway", "audit", "no call is forwarded that is not on record");
@@ -282,10 +327,19 @@ impl Builder<'_> {
         need("authority", "keys", "tokens are signed");
         need("authority", "store", "users, clients and grants are kept");
         if let Some(gateway) = node.one("gateway") {
-            for (section, why) in [("servers", "there is nothing to guard"), ("issuers", "no token could ever be accepted")] {
+            for (section, why) in [
+                ("servers", "there is nothing to guard"),
+                ("issuers", "no token could ever be accepted"),
+            ] {
                 if node.many(section).next().is_none() {
                     let hint = Some(format!("add a `[[{section}]]` section"));
-                    self.report.add(self.text, gateway.at(), section, format!("`[gateway]` needs `[[{section}]]`: {why}"), hint);
+                    self.report.add(
+                        self.text,
+                        gateway.at(),
+                        section,
+                        format!("`[gateway]` needs `[[{section}]]`: {why}"),
+                        hint,
+                    );
                 }
             }
         }
@@ -295,7 +349,11 @@ impl Builder<'_> {
         let public_url = self.origin(node.text("public_url")?)?;
         let mut origins = Vec::new();
         for origin in node.texts("origins").into_iter().flatten() {
-            let found = Found { value: origin.value.as_str(), at: origin.at.clone(), path: origin.path.clone() };
+            let found = Found {
+                value: origin.value.as_str(),
+                at: origin.at.clone(),
+                path: origin.path.clone(),
+            };
             origins.extend(self.origin(found));
         }
         Some(GatewayConfig {
@@ -319,16 +377,26 @@ impl Builder<'_> {
 
     fn issuer(&mut self, node: &Node) -> Option<IssuerConfig> {
         if let (Some(_), Some(file)) = (node.text("jwks_uri"), node.text("jwks_file")) {
-            self.add(&file, "`jwks_uri` and `jwks_file` are both given", Some("keep one of them".to_owned()));
+            self.add(
+                &file,
+                "`jwks_uri` and `jwks_file` are both given",
+                Some("keep one of them".to_owned()),
+            );
         }
         let issuer = self.parsed(node.text("issuer")?, Issuer::parse)?;
-        let algorithms = node.texts("algorithms")?.iter().filter_map(|name| SignatureAlgorithm::from_name(&name.value)).collect();
+        let algorithms = node
+            .texts("algorithms")?
+            .iter()
+            .filter_map(|name| SignatureAlgorithm::from_name(&name.value))
+            .collect();
         Some(IssuerConfig {
             issuer,
             jwks_uri: node.text("jwks_uri").map(|found| found.value.to_owned()),
             jwks_file: node.path_value("jwks_file"),
             algorithms,
-            max_token_lifetime: node.duration("max_token_lifetime").unwrap_or(Lifetime::from_hours(1)),
+            max_token_lifetime: node
+                .duration("max_token_lifetime")
+                .unwrap_or(Lifetime::from_hours(1)),
             clock_skew: node.duration("clock_skew").unwrap_or(Lifetime::from_secs(30)),
         })
     }
@@ -336,51 +404,90 @@ impl Builder<'_> {
     fn server(&mut self, node: &Node) -> Option<ServerConfig> {
         let transport = match (node.text("url"), node.texts("command")) {
             (Some(url), None) => Some(Transport::Http(url.value.to_owned())),
-            (None, Some(words)) if !words.is_empty() => {
-                Some(Transport::Stdio(words.iter().map(|word| word.value.clone()).collect()))
-            }
+            (None, Some(words)) if !words.is_empty() => Some(Transport::Stdio(
+                words.iter().map(|word| word.value.clone()).collect(),
+            )),
             (Some(url), Some(_)) => {
-                self.add(&url, "`url` and `command` are both given", Some("keep one of them".to_owned()));
+                self.add(
+                    &url,
+                    "`url` and `command` are both given",
+                    Some("keep one of them".to_owned()),
+                );
                 None
             }
             (None, _) => {
-                let hint = Some("add `url = \"https://…\"` or `command = [\"program\", \"argument\"]`".to_owned());
-                self.report.add(self.text, node.at(), node.path(), "neither `url` nor `command` is given".to_owned(), hint);
+                let hint =
+                    Some("add `url = \"https://…\"` or `command = [\"program\", \"argument\"]`".to_owned());
+                self.report.add(
+                    self.text,
+                    node.at(),
+                    node.path(),
+                    "neither `url` nor `command` is given".to_owned(),
+                    hint,
+                );
                 None
             }
         };
         let credential = match (node.path_value("credential_file"), node.text("credential_env")) {
             (Some(_), Some(variable)) => {
-                self.add(&variable, "`credential_file` and `credential_env` are both given", Some("keep one of them".to_owned()));
+                self.add(
+                    &variable,
+                    "`credential_file` and `credential_env` are both given",
+                    Some("keep one of them".to_owned()),
+                );
                 None
             }
             (Some(file), None) => Some(SecretFrom::File(file)),
             (None, Some(variable)) => Some(SecretFrom::Env(variable.value.to_owned())),
             (None, None) => None,
         };
-        let tools = node.named("tools").filter_map(|(name, node)| self.tool(name, node)).collect();
+        let tools = node
+            .named("tools")
+            .filter_map(|(name, node)| self.tool(name, node))
+            .collect();
         let name = self.parsed(node.text("name")?, ServerName::parse)?;
-        let unlisted = node.text("unlisted").and_then(|found| Effect::from_name(found.value)).unwrap_or(Effect::Irreversible);
-        Some(ServerConfig { name, transport: transport?, unlisted, credential, tools })
+        let unlisted = node
+            .text("unlisted")
+            .and_then(|found| Effect::from_name(found.value))
+            .unwrap_or(Effect::Irreversible);
+        Some(ServerConfig {
+            name,
+            transport: transport?,
+            unlisted,
+            credential,
+            tools,
+        })
     }
 
     fn tool(&mut self, name: &str, node: &Node) -> Option<ToolRule> {
         let name = match ToolName::parse(name) {
             Ok(name) => name,
             Err(error) => {
-                self.report.add(self.text, node.at(), node.path(), error.to_string(), None);
+                self.report
+                    .add(self.text, node.at(), node.path(), error.to_string(), None);
                 return None;
             }
         };
         let scopes = node.texts("scopes").map(|scopes| self.scopes(scopes));
-        Some(ToolRule { name, effect: Effect::from_name(node.text("effect")?.value)?, scopes })
+        Some(ToolRule {
+            name,
+            effect: Effect::from_name(node.text("effect")?.value)?,
+            scopes,
+        })
     }
 
     fn scopes(&mut self, texts: &[Found<String>]) -> ScopeSet {
         texts
             .iter()
             .filter_map(|found| {
-                self.parsed(Found { value: found.value.as_str(), at: found.at.clone(), path: found.path.clone() }, Scope::parse)
+                self.parsed(
+                    Found {
+                        value: found.value.as_str(),
+                        at: found.at.clone(),
+                        path: found.path.clone(),
+                    },
+                    Scope::parse,
+                )
             })
             .collect()
     }
@@ -388,72 +495,136 @@ impl Builder<'_> {
     fn policy(&mut self, node: &Node) -> PolicyConfig {
         let mut implies = Vec::new();
         for found in node.texts("implies").into_iter().flatten() {
-            let scopes: Result<Vec<Scope>, _> = found.value.split('>').map(|scope| Scope::parse(scope.trim())).collect();
+            let scopes: Result<Vec<Scope>, _> = found
+                .value
+                .split('>')
+                .map(|scope| Scope::parse(scope.trim()))
+                .collect();
             match scopes.as_deref() {
                 Ok([first, rest @ ..]) if !rest.is_empty() => {
                     let broader = std::iter::once(first).chain(rest);
-                    implies.extend(broader.zip(rest).map(|(broad, narrow)| (broad.clone(), narrow.clone())));
+                    implies.extend(
+                        broader
+                            .zip(rest)
+                            .map(|(broad, narrow)| (broad.clone(), narrow.clone())),
+                    );
                 }
                 _ => {
-                    let hint = Some("write `\"broad > narrow\"`, such as `\"crm:admin > crm:write\"`".to_owned());
-                    self.report.add(self.text, &found.at, &found.path, "not an order of scopes".to_owned(), hint);
+                    let hint =
+                        Some("write `\"broad > narrow\"`, such as `\"crm:admin > crm:write\"`".to_owned());
+                    self.report.add(
+                        self.text,
+                        &found.at,
+                        &found.path,
+                        "not an order of scopes".to_owned(),
+                        hint,
+                    );
                 }
             }
         }
-        let files = node.texts("files").into_iter().flatten().map(|file| PathBuf::from(&file.value)).collect();
+        let files = node
+            .texts("files")
+            .into_iter()
+            .flatten()
+            .map(|file| PathBuf::from(&file.value))
+            .collect();
         PolicyConfig { files, implies }
     }
 
     fn store(&mut self, node: &Node) -> Option<StoreConfig> {
         let url = node.text("url")?;
         if url.value.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            self.add(&url, "not a store this version can use", Some("write `sqlite:PATH`".to_owned()));
+            self.add(
+                &url,
+                "not a store this version can use",
+                Some("write `sqlite:PATH`".to_owned()),
+            );
             return None;
         }
-        Some(StoreConfig { url: url.value.to_owned() })
+        Some(StoreConfig {
+            url: url.value.to_owned(),
+        })
     }
 
     fn authority(&mut self, node: &Node, document: &Node) -> Option<AuthorityConfig> {
-        let servers: BTreeSet<&str> = document.many("servers").filter_map(|node| Some(node.text("name")?.value)).collect();
+        let servers: BTreeSet<&str> = document
+            .many("servers")
+            .filter_map(|node| Some(node.text("name")?.value))
+            .collect();
         let mut resources = Vec::new();
         for resource in node.many("resources") {
-            let (Some(uri), Some(server)) = (resource.text("uri"), resource.text("server")) else { continue };
+            let (Some(uri), Some(server)) = (resource.text("uri"), resource.text("server")) else {
+                continue;
+            };
             if !servers.contains(server.value) {
-                let hint = Some(format!("`[[servers]]` has: {}", servers.iter().copied().collect::<Vec<_>>().join(", ")));
+                let hint = Some(format!(
+                    "`[[servers]]` has: {}",
+                    servers.iter().copied().collect::<Vec<_>>().join(", ")
+                ));
                 self.add(&server, "no server of this name", hint);
             }
-            if let (Some(uri), Some(server)) = (self.parsed(uri, ResourceUri::parse), self.parsed(server, ServerName::parse)) {
+            if let (Some(uri), Some(server)) = (
+                self.parsed(uri, ResourceUri::parse),
+                self.parsed(server, ServerName::parse),
+            ) {
                 resources.push(ResourceConfig { uri, server });
             }
         }
-        self.unique(node.many("resources").filter_map(|node| node.text("uri")), "resource");
+        self.unique(
+            node.many("resources").filter_map(|node| node.text("uri")),
+            "resource",
+        );
         self.unique(node.many("users").filter_map(|node| node.text("name")), "user");
-        self.unique(node.many("clients").filter_map(|node| node.text("client_id")), "client");
+        self.unique(
+            node.many("clients").filter_map(|node| node.text("client_id")),
+            "client",
+        );
         let users = node.many("users").filter_map(|node| {
-            Some(UserConfig { name: node.text("name")?.value.to_owned(), password_file: node.path_value("password_file")? })
+            Some(UserConfig {
+                name: node.text("name")?.value.to_owned(),
+                password_file: node.path_value("password_file")?,
+            })
         });
         let users = users.collect();
         let mut clients = Vec::new();
         for client in node.many("clients") {
             let scopes = client.texts("scopes").map(|scopes| self.scopes(scopes));
-            let client_id = client.text("client_id").and_then(|found| self.parsed(found, ClientId::parse));
-            if let (Some(client_id), Some(secret_file), Some(scopes)) = (client_id, client.path_value("secret_file"), scopes) {
-                clients.push(ClientConfig { client_id, secret_file, scopes });
+            let client_id = client
+                .text("client_id")
+                .and_then(|found| self.parsed(found, ClientId::parse));
+            if let (Some(client_id), Some(secret_file), Some(scopes)) =
+                (client_id, client.path_value("secret_file"), scopes)
+            {
+                clients.push(ClientConfig {
+                    client_id,
+                    secret_file,
+                    scopes,
+                });
             }
         }
-        let issuer = node.text("public_url").and_then(|found| self.parsed(found, Issuer::parse));
+        let issuer = node
+            .text("public_url")
+            .and_then(|found| self.parsed(found, Issuer::parse));
         Some(AuthorityConfig {
             listen: node.text("listen")?.value.to_owned(),
             issuer: issuer?,
-            access_token_lifetime: node.duration("access_token_lifetime").unwrap_or(Lifetime::from_minutes(5)),
-            refresh_token_lifetime: node.duration("refresh_token_lifetime").unwrap_or(Lifetime::from_days(30)),
+            access_token_lifetime: node
+                .duration("access_token_lifetime")
+                .unwrap_or(Lifetime::from_minutes(5)),
+            refresh_token_lifetime: node
+                .duration("refresh_token_lifetime")
+                .unwrap_or(Lifetime::from_days(30)),
             resources,
             users,
             clients,
         })
     }
 
-    fn parsed<T, E: std::fmt::Display>(&mut self, found: Found<&str>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        found: Found<&str>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         match parse(found.value) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -467,12 +638,17 @@ impl Builder<'_> {
         let mut seen = BTreeSet::new();
         for found in names {
             if !seen.insert(found.value) {
-                self.add(&found, &format!("a second {what} `{}`", found.value), Some("remove or rename one of them".to_owned()));
+                self.add(
+                    &found,
+                    &format!("a second {what} `{}`", found.value),
+                    Some("remove or rename one of them".to_owned()),
+                );
             }
         }
     }
 
     fn add(&mut self, found: &Found<&str>, message: &str, hint: Option<String>) {
-        self.report.add(self.text, &found.at, &found.path, message.to_owned(), hint);
+        self.report
+            .add(self.text, &found.at, &found.path, message.to_owned(), hint);
     }
 }

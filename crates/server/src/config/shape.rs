@@ -68,35 +68,93 @@ pub(super) const EFFECTS: &[&str] = &["read", "write", "irreversible"];
 pub(super) const ALGORITHMS: &[&str] = &["ES256", "RS256", "EdDSA"];
 
 const fn key(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Key {
-    Key { name, kind, need, doc }
+    Key {
+        name,
+        kind,
+        need,
+        doc,
+    }
 }
 
-const fn once(name: &'static str, doc: &'static str, keys: &'static [Key], sections: &'static [Section]) -> Section {
-    Section { name, times: Times::Once, doc, keys, sections }
+const fn once(
+    name: &'static str,
+    doc: &'static str,
+    keys: &'static [Key],
+    sections: &'static [Section],
+) -> Section {
+    Section {
+        name,
+        times: Times::Once,
+        doc,
+        keys,
+        sections,
+    }
 }
 
-const fn many(name: &'static str, doc: &'static str, keys: &'static [Key], sections: &'static [Section]) -> Section {
-    Section { name, times: Times::Many, doc, keys, sections }
+const fn many(
+    name: &'static str,
+    doc: &'static str,
+    keys: &'static [Key],
+    sections: &'static [Section],
+) -> Section {
+    Section {
+        name,
+        times: Times::Many,
+        doc,
+        keys,
+        sections,
+    }
 }
 
 const fn named(name: &'static str, doc: &'static str, keys: &'static [Key]) -> Section {
-    Section { name, times: Times::Named, doc, keys, sections: &[] }
+    Section {
+        name,
+        times: Times::Named,
+        doc,
+        keys,
+        sections: &[],
+    }
 }
 
 /// The whole document.
 pub(super) const DOCUMENT: Section = once(
     "",
     "One file configures one process. Unknown keys are errors. Secrets are never written here, only where they are.",
-    &[key("version", Kind::Version, Need::Required, "The version of this format: `1`.")],
+    &[key(
+        "version",
+        Kind::Version,
+        Need::Required,
+        "The version of this format: `1`.",
+    )],
     &[
         once(
             "gateway",
             "The resource server in front of the MCP servers.",
             &[
-                key("listen", Kind::Address, Need::Required, "Where the gateway listens."),
-                key("admin_listen", Kind::Address, Need::Absent("no admin listener"), "Where `/healthz`, `/readyz` and `/metrics` are served. Keep it private."),
-                key("public_url", Kind::Url, Need::Required, "The origin clients reach the gateway at. Resource identifiers and metadata URLs are made from it and never from a `Host` header."),
-                key("origins", Kind::Texts, Need::Absent("only the public URL's own origin"), "Further `Origin` values that browsers may send."),
+                key(
+                    "listen",
+                    Kind::Address,
+                    Need::Required,
+                    "Where the gateway listens.",
+                ),
+                key(
+                    "admin_listen",
+                    Kind::Address,
+                    Need::Absent("no admin listener"),
+                    "Where `/healthz`, `/readyz` and `/metrics` are served. Keep it private.",
+                ),
+                key(
+                    "public_url",
+                    Kind::Url,
+                    Need::Required,
+                    "The origin clients reach the gateway at. Resource identifiers and metadata URLs are made from it and never from a `Host` header.",
+                ),
+                key(
+                    "origins",
+                    Kind::Texts,
+                    Need::Absent("only the public URL's own origin"),
+                    "Further `Origin` values that browsers may send.",
+                ),
             ],
             &[],
         ),
@@ -104,12 +162,42 @@ pub(super) const DOCUMENT: Section = once(
             "issuers",
             "An authorization server whose access tokens are accepted.",
             &[
-                key("issuer", Kind::Url, Need::Required, "Its issuer identifier, compared as a string with `iss`."),
-                key("jwks_uri", Kind::Url, Need::Absent("found in the issuer's metadata"), "Where its JWK Set is. Not together with `jwks_file`."),
-                key("jwks_file", Kind::Path, Need::Absent("fetched"), "A file that holds its JWK Set."),
-                key("algorithms", Kind::Words(ALGORITHMS), Need::Required, "Signature algorithms accepted from it."),
-                key("max_token_lifetime", Kind::Duration, Need::Absent("1h"), "Tokens that live longer (`exp` - `iat`) are refused."),
-                key("clock_skew", Kind::Duration, Need::Absent("30s"), "Accepted difference between its clock and ours."),
+                key(
+                    "issuer",
+                    Kind::Url,
+                    Need::Required,
+                    "Its issuer identifier, compared as a string with `iss`.",
+                ),
+                key(
+                    "jwks_uri",
+                    Kind::Url,
+                    Need::Absent("found in the issuer's metadata"),
+                    "Where its JWK Set is. Not together with `jwks_file`.",
+                ),
+                key(
+                    "jwks_file",
+                    Kind::Path,
+                    Need::Absent("fetched"),
+                    "A file that holds its JWK Set.",
+                ),
+                key(
+                    "algorithms",
+                    Kind::Words(ALGORITHMS),
+                    Need::Required,
+                    "Signature algorithms accepted from it.",
+                ),
+                key(
+                    "max_token_lifetime",
+                    Kind::Duration,
+                    Need::Absent("1h"),
+                    "Tokens that live longer (`exp` - `iat`) are refused.",
+                ),
+                key(
+                    "clock_skew",
+                    Kind::Duration,
+                    Need::Absent("30s"),
+                    "Accepted difference between its clock and ours.",
+                ),
             ],
             &[],
         ),
@@ -117,19 +205,59 @@ pub(super) const DOCUMENT: Section = once(
             "servers",
             "An MCP server to guard.",
             &[
-                key("name", Kind::Text, Need::Required, "Lower-case letters, digits, `-` and `_`. Names its path `/s/{name}/mcp` and its scopes `{name}:read`, `{name}:write`, `{name}:irreversible`."),
-                key("url", Kind::Url, Need::Absent("`command` is used"), "Its Streamable HTTP endpoint. Either this or `command`."),
-                key("command", Kind::Texts, Need::Absent("`url` is used"), "The program and its arguments, for a server that speaks over stdio. Either this or `url`."),
-                key("unlisted", Kind::Word(EFFECTS), Need::Absent("irreversible"), "Effect of tools that no `[servers.tools.NAME]` names."),
-                key("credential_file", Kind::Path, Need::Absent("no credential is sent"), "File with the bearer token that the gateway itself shows the server."),
-                key("credential_env", Kind::Text, Need::Absent("no credential is sent"), "Environment variable with that token. Not together with `credential_file`."),
+                key(
+                    "name",
+                    Kind::Text,
+                    Need::Required,
+                    "Lower-case letters, digits, `-` and `_`. Names its path `/s/{name}/mcp` and its scopes `{name}:read`, `{name}:write`, `{name}:irreversible`.",
+                ),
+                key(
+                    "url",
+                    Kind::Url,
+                    Need::Absent("`command` is used"),
+                    "Its Streamable HTTP endpoint. Either this or `command`.",
+                ),
+                key(
+                    "command",
+                    Kind::Texts,
+                    Need::Absent("`url` is used"),
+                    "The program and its arguments, for a server that speaks over stdio. Either this or `url`.",
+                ),
+                key(
+                    "unlisted",
+                    Kind::Word(EFFECTS),
+                    Need::Absent("irreversible"),
+                    "Effect of tools that no `[servers.tools.NAME]` names.",
+                ),
+                key(
+                    "credential_file",
+                    Kind::Path,
+                    Need::Absent("no credential is sent"),
+                    "File with the bearer token that the gateway itself shows the server.",
+                ),
+                key(
+                    "credential_env",
+                    Kind::Text,
+                    Need::Absent("no credential is sent"),
+                    "Environment variable with that token. Not together with `credential_file`.",
+                ),
             ],
             &[named(
                 "tools",
                 "One tool of the server, by its exact name.",
                 &[
-                    key("effect", Kind::Word(EFFECTS), Need::Required, "What a call does: look, change, or change for good."),
-                    key("scopes", Kind::Texts, Need::Absent("`{server}:{effect}`"), "Scopes that a call needs, all of them."),
+                    key(
+                        "effect",
+                        Kind::Word(EFFECTS),
+                        Need::Required,
+                        "What a call does: look, change, or change for good.",
+                    ),
+                    key(
+                        "scopes",
+                        Kind::Texts,
+                        Need::Absent("`{server}:{effect}`"),
+                        "Scopes that a call needs, all of them.",
+                    ),
                 ],
             )],
         ),
@@ -137,44 +265,109 @@ pub(super) const DOCUMENT: Section = once(
             "policy",
             "Rules finer than scopes.",
             &[
-                key("files", Kind::Texts, Need::Absent("no further rules"), "Cedar policy files. Paths are relative to the folder of this file."),
-                key("implies", Kind::Texts, Need::Absent("none"), "Scopes that contain others, each as `\"broad > narrow\"`. `{server}:irreversible > {server}:write > {server}:read` always holds."),
+                key(
+                    "files",
+                    Kind::Texts,
+                    Need::Absent("no further rules"),
+                    "Cedar policy files. Paths are relative to the folder of this file.",
+                ),
+                key(
+                    "implies",
+                    Kind::Texts,
+                    Need::Absent("none"),
+                    "Scopes that contain others, each as `\"broad > narrow\"`. `{server}:irreversible > {server}:write > {server}:read` always holds.",
+                ),
             ],
             &[],
         ),
         once(
             "limits",
             "Bounds on what a caller may send.",
-            &[key("body", Kind::Size, Need::Absent("4MiB"), "Largest request body.")],
+            &[key(
+                "body",
+                Kind::Size,
+                Need::Absent("4MiB"),
+                "Largest request body.",
+            )],
             &[],
         ),
-        once("audit", "Where every decision is recorded.", &[key("dir", Kind::Path, Need::Required, "Folder of the audit log.")], &[]),
+        once(
+            "audit",
+            "Where every decision is recorded.",
+            &[key("dir", Kind::Path, Need::Required, "Folder of the audit log.")],
+            &[],
+        ),
         once(
             "keys",
             "The server's own keys and certificates.",
             &[
-                key("dir", Kind::Path, Need::Required, "Folder of the keys, encrypted at rest."),
-                key("master_key_file", Kind::Path, Need::Required, "File with the key they are encrypted under. Made, with mode 0600, when it does not exist."),
+                key(
+                    "dir",
+                    Kind::Path,
+                    Need::Required,
+                    "Folder of the keys, encrypted at rest.",
+                ),
+                key(
+                    "master_key_file",
+                    Kind::Path,
+                    Need::Required,
+                    "File with the key they are encrypted under. Made, with mode 0600, when it does not exist.",
+                ),
             ],
             &[],
         ),
-        once("store", "Users, clients and grants of the authority.", &[key("url", Kind::Text, Need::Required, "`sqlite:PATH`.")], &[]),
+        once(
+            "store",
+            "Users, clients and grants of the authority.",
+            &[key("url", Kind::Text, Need::Required, "`sqlite:PATH`.")],
+            &[],
+        ),
         once(
             "authority",
             "The authorization server.",
             &[
-                key("listen", Kind::Address, Need::Required, "Where the authority listens."),
-                key("public_url", Kind::Url, Need::Required, "Its issuer identifier, as clients and gateways know it."),
-                key("access_token_lifetime", Kind::Duration, Need::Absent("5m"), "How long access tokens live."),
-                key("refresh_token_lifetime", Kind::Duration, Need::Absent("30d"), "How long a login lasts at the longest, however often it is refreshed."),
+                key(
+                    "listen",
+                    Kind::Address,
+                    Need::Required,
+                    "Where the authority listens.",
+                ),
+                key(
+                    "public_url",
+                    Kind::Url,
+                    Need::Required,
+                    "Its issuer identifier, as clients and gateways know it.",
+                ),
+                key(
+                    "access_token_lifetime",
+                    Kind::Duration,
+                    Need::Absent("5m"),
+                    "How long access tokens live.",
+                ),
+                key(
+                    "refresh_token_lifetime",
+                    Kind::Duration,
+                    Need::Absent("30d"),
+                    "How long a login lasts at the longest, however often it is refreshed.",
+                ),
             ],
             &[
                 many(
                     "resources",
                     "An MCP endpoint that tokens are issued for.",
                     &[
-                        key("uri", Kind::Url, Need::Required, "Its resource identifier, compared as a string."),
-                        key("server", Kind::Text, Need::Required, "Which `[[servers]]` entry it is."),
+                        key(
+                            "uri",
+                            Kind::Url,
+                            Need::Required,
+                            "Its resource identifier, compared as a string.",
+                        ),
+                        key(
+                            "server",
+                            Kind::Text,
+                            Need::Required,
+                            "Which `[[servers]]` entry it is.",
+                        ),
                     ],
                     &[],
                 ),
@@ -182,8 +375,18 @@ pub(super) const DOCUMENT: Section = once(
                     "users",
                     "A person who may log in.",
                     &[
-                        key("name", Kind::Text, Need::Required, "What they type on the login page."),
-                        key("password_file", Kind::Path, Need::Required, "File with their password. Stored hashed with Argon2id."),
+                        key(
+                            "name",
+                            Kind::Text,
+                            Need::Required,
+                            "What they type on the login page.",
+                        ),
+                        key(
+                            "password_file",
+                            Kind::Path,
+                            Need::Required,
+                            "File with their password. Stored hashed with Argon2id.",
+                        ),
                     ],
                     &[],
                 ),
@@ -234,7 +437,11 @@ impl Kind {
 }
 
 fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("\"{word}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The JSON Schema (draft 2020-12) of a configuration file.
@@ -242,7 +449,10 @@ fn quoted(words: &[&str]) -> String {
 pub fn json_schema() -> Value {
     let mut schema = object(&DOCUMENT);
     if let Value::Object(members) = &mut schema {
-        members.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        members.insert(
+            "$schema".to_owned(),
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        );
         members.insert("title".to_owned(), json!("Portcullis configuration"));
     }
     schema
@@ -287,7 +497,11 @@ pub fn reference_page() -> String {
 }
 
 fn describe(section: &Section, parent: &str, page: &mut String) {
-    let path = if parent.is_empty() { section.name.to_owned() } else { format!("{parent}.{}", section.name) };
+    let path = if parent.is_empty() {
+        section.name.to_owned()
+    } else {
+        format!("{parent}.{}", section.name)
+    };
     let heading = match section.times {
         Times::Once if path.is_empty() => "The file".to_owned(),
         Times::Once => format!("`[{path}]`"),
@@ -295,13 +509,23 @@ fn describe(section: &Section, parent: &str, page: &mut String) {
         Times::Named => format!("`[{path}.NAME]`"),
     };
     // Writing to a String cannot fail; the results carry no information.
-    let _ = write!(page, "## {heading}\n\n{}\n\n| key | value | when absent | meaning |\n|---|---|---|---|\n", section.doc);
+    let _ = write!(
+        page,
+        "## {heading}\n\n{}\n\n| key | value | when absent | meaning |\n|---|---|---|---|\n",
+        section.doc
+    );
     for key in section.keys {
         let need = match key.need {
             Need::Required => "required",
             Need::Absent(meaning) => meaning,
         };
-        let _ = writeln!(page, "| `{}` | {} | {need} | {} |", key.name, key.kind.wanted().replace('|', "\\|"), key.doc);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {need} | {} |",
+            key.name,
+            key.kind.wanted().replace('|', "\\|"),
+            key.doc
+        );
     }
     page.push('\n');
     for inner in section.sections {

@@ -38,7 +38,11 @@ master_key_file = "master.key"
 
 fn findings(text: &str) -> Vec<(usize, String)> {
     let report = Config::parse(text).unwrap_err();
-    report.findings().iter().map(|finding| (finding.line, finding.path.clone())).collect()
+    report
+        .findings()
+        .iter()
+        .map(|finding| (finding.line, finding.path.clone()))
+        .collect()
 }
 
 #[test]
@@ -46,10 +50,19 @@ fn a_good_file_is_read_whole() {
     let config = Config::parse(GOOD).unwrap();
     assert_eq!(config.gateway.unwrap().public_url, "https://mcp.example.com");
     let crm = &config.servers[0];
-    assert_eq!(crm.unlisted, Effect::Irreversible, "an unlisted tool is irreversible until an operator says otherwise");
+    assert_eq!(
+        crm.unlisted,
+        Effect::Irreversible,
+        "an unlisted tool is irreversible until an operator says otherwise"
+    );
     assert_eq!(crm.credential, Some(SecretFrom::Env("CRM_TOKEN".to_owned())));
     assert_eq!(crm.tools.len(), 2);
-    let implies: Vec<String> = config.policy.implies.iter().map(|(a, b)| format!("{a}>{b}")).collect();
+    let implies: Vec<String> = config
+        .policy
+        .implies
+        .iter()
+        .map(|(a, b)| format!("{a}>{b}"))
+        .collect();
     assert_eq!(implies, ["crm:admin>crm:merge", "crm:merge>crm:read"]);
     assert_eq!(config.limits.body, portcullis_core::limits::BODY_BYTES);
 }
@@ -88,7 +101,10 @@ effect = "look"
         (14, "servers[0].url"),
         (17, "servers[0].tools.find.effect"),
     ] {
-        assert!(found.contains(&(expected.0, expected.1.to_owned())), "{expected:?} not in {found:#?}");
+        assert!(
+            found.contains(&(expected.0, expected.1.to_owned())),
+            "{expected:?} not in {found:#?}"
+        );
     }
     assert_eq!(found.len(), 11, "{found:#?}");
 }
@@ -96,14 +112,21 @@ effect = "look"
 #[test]
 fn a_misspelt_key_gets_a_suggestion() {
     let report = Config::parse(&GOOD.replace("algorithms", "algoritms")).unwrap_err();
-    let hints: Vec<_> = report.findings().iter().filter_map(|finding| finding.hint.as_deref()).collect();
+    let hints: Vec<_> = report
+        .findings()
+        .iter()
+        .filter_map(|finding| finding.hint.as_deref())
+        .collect();
     assert!(hints.contains(&"did you mean `algorithms`?"), "{report}");
 }
 
 #[test]
 fn broken_toml_is_reported_with_its_line_and_does_not_hide_the_rest() {
     let found = findings("version = 1\n[gateway\nlisten = \"x\"\n[nonsense]\n");
-    assert!(found.iter().any(|(line, path)| *line == 2 && path.is_empty()), "{found:?}");
+    assert!(
+        found.iter().any(|(line, path)| *line == 2 && path.is_empty()),
+        "{found:?}"
+    );
     assert!(found.iter().any(|(_, path)| path == "nonsense"), "{found:?}");
 }
 
@@ -129,7 +152,10 @@ fn a_gateway_without_audit_or_keys_or_issuers_does_not_load() {
             .map(|line| format!("{line}\n"))
             .collect();
         let report = Config::parse(&text).unwrap_err();
-        assert!(report.to_string().contains(&format!("needs `{section}`")), "{section}: {report}");
+        assert!(
+            report.to_string().contains(&format!("needs `{section}`")),
+            "{section}: {report}"
+        );
     }
 }
 
@@ -137,7 +163,15 @@ fn a_gateway_without_audit_or_keys_or_issuers_does_not_load() {
 fn every_key_the_reader_knows_is_in_the_schema_and_on_the_page() {
     let schema = json_schema().to_string();
     let page = reference_page();
-    for name in ["listen", "public_url", "jwks_file", "unlisted", "credential_env", "master_key_file", "secret_file"] {
+    for name in [
+        "listen",
+        "public_url",
+        "jwks_file",
+        "unlisted",
+        "credential_env",
+        "master_key_file",
+        "secret_file",
+    ] {
         assert!(schema.contains(&format!("\"{name}\"")), "{name}");
         assert!(page.contains(&format!("`{name}`")), "{name}");
     }
@@ -147,5 +181,9 @@ fn every_key_the_reader_knows_is_in_the_schema_and_on_the_page() {
 fn the_committed_page_is_the_generated_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/config.md");
     let committed = std::fs::read_to_string(path).expect("docs/config.md is there");
-    assert_eq!(committed, reference_page(), "run: cargo run -- config schema --format markdown > docs/config.md");
+    assert_eq!(
+        committed,
+        reference_page(),
+        "run: cargo run -- config schema --format markdown > docs/config.md"
+    );
 }

@@ -42,7 +42,18 @@ mod tests {
     fn durations_need_a_number_and_a_unit() {
         assert_eq!(duration("90s"), Some(Lifetime::from_secs(90)));
         assert_eq!(duration("2d"), Some(Lifetime::from_days(2)));
-        for bad in ["", "90", "s", "-1s", "1.5h", "0s", "1 h", "1w", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "90",
+            "s",
+            "-1s",
+            "1.5h",
+            "0s",
+            "1 h",
+            "1w",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert_eq!(duration(bad), None, "{bad}");
         }
     }

@@ -1,7 +1,10 @@
-use cedar_policy::{Context, Entity, RestrictedExpression};
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, PolicyId, PolicySet, Request, RestrictedExpression,
+};
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::engine::{self, Inquiry, Thing, Verdict};
 
 fn uid(text: &str) -> EntityUid {
     text.parse().unwrap()
@@ -61,52 +64,85 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(text, 0..12)
 }
 
-fn entities() -> Entities {
-    let set = |texts: &[&str]| texts.iter().map(|text| uid(text)).collect();
-    Entities::from_entities(
-        [
-            Entity::new_no_attrs(uid("Agent::\"i#a\""), set(&["User::\"i#u\"", "Issuer::\"i\""])),
-            Entity::new_no_attrs(uid("Tool::\"s/t\""), set(&["Server::\"s\"", "Effect::\"write\""])),
-        ],
-        None,
-    )
-    .unwrap()
+const AGENT_IN: [&str; 2] = ["User::\"i#u\"", "Issuer::\"i\""];
+const TOOL_IN: [&str; 2] = ["Server::\"s\"", "Effect::\"write\""];
+
+/// The one question: may agent `a` call tool `t`, with this argument and this scope?
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    argument: Option<i64>,
+    scope: &'static str,
 }
 
-fn request(argument: Option<i64>, scope: &str) -> Request {
-    let scopes = RestrictedExpression::new_set([RestrictedExpression::new_string(scope.to_owned())]);
-    let arguments = argument.map(|n| ("n".to_owned(), RestrictedExpression::new_long(n)));
-    let arguments = RestrictedExpression::new_record(arguments).unwrap();
-    let context =
-        Context::from_pairs([("scopes".to_owned(), scopes), ("arguments".to_owned(), arguments)]).unwrap();
-    Request::new(
-        uid("Agent::\"i#a\""),
-        uid("Action::\"call_tool\""),
-        uid("Tool::\"s/t\""),
-        context,
-        None,
-    )
-    .unwrap()
-}
+impl Asked {
+    fn new(argument: Option<i64>, holds: bool) -> Self {
+        Self {
+            argument,
+            scope: if holds { "s:write" } else { "s:read" },
+        }
+    }
 
-/// The index's answer to the one question, and Cedar's own over the uncut set.
-fn both(policies: &[Policy], question: Question, request: &Request) -> (Verdict, Verdict) {
-    let authorizer = Authorizer::new();
-    let vocabulary = Vocabulary::new().unwrap();
-    let mut errors = Vec::new();
-    let authored = policies.iter().map(|policy| (policy, Author::Operator));
-    let index = Index::build(authored, &vocabulary, &mut errors);
-    assert_eq!(errors, []);
-    let resources = ["Server::\"s\"", "Effect::\"write\"", "Tool::\"s/t\""].map(uid);
-    let names = ["Agent::\"i#a\"", "User::\"i#u\"", "Issuer::\"i\""].map(uid);
-    let layers = index.layers(Verb::CallTool, resources.iter());
-    let groups = layers.iter().flat_map(|layer| layer.groups(&names));
-    let cut = Answer::ask(groups, question, request, &entities(), &authorizer).verdict();
+    /// Our answer.
+    fn cut(self, policies: &[Policy], question: Question) -> Verdict {
+        let mut errors = Vec::new();
+        let authored = policies.iter().map(|policy| (policy, Author::Operator));
+        let index = Index::build(authored, &Vocabulary::new().unwrap(), &mut errors);
+        assert_eq!(errors, []);
+        let (agent, tool) = (uid("Agent::\"i#a\""), uid("Tool::\"s/t\""));
+        let (agent_in, tool_in) = (AGENT_IN.map(uid), TOOL_IN.map(uid));
+        let layers = index.layers(Verb::CallTool, tool_in.iter().chain([&tool]));
+        let groups = layers.iter().flat_map(|layer| layer.groups(&agent, &agent_in));
+        let arguments = engine::record(self.argument.map(|n| ("n".to_owned(), n.into())));
+        let context = vec![
+            ("scopes", engine::set([self.scope.into()])),
+            ("arguments", arguments),
+        ];
+        let agent = Thing {
+            uid: &agent,
+            groups: &agent_in,
+            attributes: Vec::new(),
+        };
+        let tool = Thing {
+            uid: &tool,
+            groups: &tool_in,
+            attributes: Vec::new(),
+        };
+        let inquiry = Inquiry::new(agent, uid("Action::\"call_tool\""), tool, context).unwrap();
+        inquiry.answer(groups.flat_map(|group| group.rules(question)))
+    }
 
-    let whole = PolicySet::from_policies(policies.iter().cloned()).unwrap();
-    let mut answer = Answer::default();
-    answer.add(&whole, request, &entities(), &authorizer);
-    (cut, answer.verdict())
+    /// Cedar's own answer, over the uncut set.
+    fn whole(self, policies: &[Policy]) -> Verdict {
+        let entity = |text: &str, within: [&str; 2]| Entity::new_no_attrs(uid(text), within.map(uid).into());
+        let entities = [
+            entity("Agent::\"i#a\"", AGENT_IN),
+            entity("Tool::\"s/t\"", TOOL_IN),
+        ];
+        let entities = Entities::from_entities(entities, None).unwrap();
+        let scopes = RestrictedExpression::new_set([RestrictedExpression::new_string(self.scope.to_owned())]);
+        let arguments = self
+            .argument
+            .map(|n| ("n".to_owned(), RestrictedExpression::new_long(n)));
+        let arguments = RestrictedExpression::new_record(arguments).unwrap();
+        let context = [("scopes".to_owned(), scopes), ("arguments".to_owned(), arguments)];
+        let context = Context::from_pairs(context).unwrap();
+        let action = uid("Action::\"call_tool\"");
+        let request =
+            Request::new(uid("Agent::\"i#a\""), action, uid("Tool::\"s/t\""), context, None).unwrap();
+        let whole = PolicySet::from_policies(policies.iter().cloned()).unwrap();
+        let response = Authorizer::new().is_authorized(&request, &whole, &entities);
+        if response.diagnostics().errors().next().is_some() {
+            return Verdict::Failed {
+                detail: String::new(),
+            };
+        }
+        let mut rules: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        rules.sort_unstable();
+        match response.decision() {
+            Decision::Allow => Verdict::Allowed { rules },
+            Decision::Deny => Verdict::Denied { rules },
+        }
+    }
 }
 
 fn parse(texts: &[String]) -> Vec<Policy> {
@@ -120,22 +156,19 @@ proptest! {
 
     #[test]
     fn the_index_answers_as_the_uncut_set(texts in rules(), argument in prop::option::of(0..2_i64), holds: bool) {
-        let request = request(argument, if holds { "s:write" } else { "s:read" });
-        match both(&parse(&texts), Question::Call, &request) {
-            (Verdict::Allowed { rules }, Verdict::Allowed { rules: expected })
-            | (Verdict::Denied { rules }, Verdict::Denied { rules: expected }) => prop_assert_eq!(rules, expected),
+        let (policies, asked) = (parse(&texts), Asked::new(argument, holds));
+        match (asked.cut(&policies, Question::Call), asked.whole(&policies)) {
             (Verdict::Failed { .. }, Verdict::Failed { .. }) => {}
-            (cut, whole) => prop_assert!(false, "{:#?} gave {:?} for {:?}", texts, cut, whole),
+            (cut, whole) => prop_assert_eq!(cut, whole, "{:#?} for {:?}", texts, asked),
         }
     }
 
     /// What is not listed would be refused with any arguments.
     #[test]
     fn whatever_some_arguments_allow_is_listed(texts in rules(), argument in prop::option::of(0..2_i64), holds: bool) {
-        let policies = parse(&texts);
-        let request = request(argument, if holds { "s:write" } else { "s:read" });
-        if let (Verdict::Allowed { .. }, _) = both(&policies, Question::Call, &request) {
-            let listed = both(&policies, Question::Listing, &request).0;
+        let (policies, asked) = (parse(&texts), Asked::new(argument, holds));
+        if matches!(asked.cut(&policies, Question::Call), Verdict::Allowed { .. }) {
+            let listed = asked.cut(&policies, Question::Listing);
             prop_assert!(matches!(listed, Verdict::Allowed { .. }), "{:#?} gave {:?}", texts, listed);
         }
     }

@@ -193,8 +193,9 @@ impl Exchange {
 
     /// Takes a line of the child's to whom it belongs.
     pub(super) fn receive(&self, line: &str) -> Heard {
+        let message = Message::read(line);
         let mut state = self.state();
-        match (Message::read(line), self.era) {
+        match (message, self.era) {
             (None, _) => Heard::NotAMessage,
             (Some(Message::Response(response)), _) => state.answer(line, &response),
             (Some(Message::Notification(note)), era) => {
@@ -227,14 +228,20 @@ impl Exchange {
                 let Some(pending) = state.pending.get(&number) else {
                     return Heard::Unclaimed;
                 };
-                let own_token = pending.progress.as_ref().map_or("", |token| &token.own);
-                let names = note.map(|note| {
-                    [
-                        (note.progress.filter(|_| !own_token.is_empty()), own_token),
-                        (note.subscription, &pending.id),
-                    ]
-                });
-                let event = Event::Message(renamed(line, names.as_ref().map_or(&[], |names| names)));
+                let mut names: Vec<(Option<&str>, &str)> = Vec::new();
+                if let Some(note) = note {
+                    names.push((
+                        note.subscription.filter(|_| pending.awaits == Awaits::Events),
+                        &pending.id,
+                    ));
+                    names.extend(
+                        pending
+                            .progress
+                            .as_ref()
+                            .map(|token| (note.progress, &*token.own)),
+                    );
+                }
+                let event = Event::Message(renamed(line, &names));
                 if pending.stream.push(event).is_ok() {
                     return Heard::Delivered;
                 }
@@ -340,12 +347,10 @@ impl State {
             return Heard::Unclaimed;
         };
         self.used = Instant::now();
+        let subscription = response.subscription.filter(|_| pending.awaits == Awaits::Events);
         let json = renamed(
             line,
-            &[
-                (Some(response.id), &pending.id),
-                (response.subscription, &pending.id),
-            ],
+            &[(Some(response.id), &pending.id), (subscription, &pending.id)],
         );
         match pending.stream.push(Event::Answer {
             json,

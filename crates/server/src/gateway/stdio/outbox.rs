@@ -79,9 +79,11 @@ impl Outbox {
     /// Puts an event in. An answer ends the stream.
     pub(super) fn push(&self, event: Event) -> Result<(), Full> {
         let mut queue = self.queue();
+        if queue.end.is_some() {
+            return Err(Full);
+        }
         let cost = event.json().len().saturating_add(OVERHEAD);
         match event {
-            Event::Message(_) | Event::Answer { .. } if queue.end.is_some() => return Err(Full),
             Event::Message(_) if queue.bytes.saturating_add(cost) > self.limit => return Err(Full),
             Event::Message(_) => {}
             Event::Answer { .. } => queue.end = Some(Ok(())),

@@ -326,7 +326,10 @@ fn rule_13_what_has_another_state_is_not_ours() {
         "code=c&state=x".to_owned(),
         format!("code=c&state={state}x"),
         format!("code=c&state={state}&state={state}"),
-        format!("error=access_denied&error_description=psst&state={}", state.get(1..).unwrap_or_default()),
+        format!(
+            "error=access_denied&error_description=psst&state={}",
+            state.get(1..).unwrap_or_default()
+        ),
         format!(
             "code=c&state={state}&pad={}",
             "x".repeat(crate::limits::AUTHORIZATION_BYTES)

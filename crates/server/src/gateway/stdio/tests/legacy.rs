@@ -143,6 +143,28 @@ async fn the_server_asks_on_the_stream_of_the_only_request_and_hears_the_answer(
 }
 
 #[tokio::test]
+async fn progress_comes_on_the_stream_of_its_request_under_the_clients_token() {
+    let server = server(&[], |_| {});
+    let who = principal("one");
+    let session = session(&server, &who).await;
+    let with_token = |name: &str| {
+        let mut body = tool(json!(1), name, json!({"count": 2}));
+        body["params"]["_meta"] = json!({"progressToken": "t"});
+        body
+    };
+    let mut stream = events(say(&server, &who, &session, with_token("progress")).await);
+    for count in 0..2 {
+        let note = next(&mut stream).await.unwrap();
+        assert_eq!(note["params"], json!({"progressToken": "t", "progress": count}));
+    }
+    assert_eq!(next(&mut stream).await.unwrap()["id"], 1);
+    // A task's token is used after its request is answered, so the server has the client's own.
+    let (_, answer) = whole(say(&server, &who, &session, with_token("line")).await).await;
+    let heard: Value = serde_json::from_str(answer["result"]["line"].as_str().unwrap()).unwrap();
+    assert_eq!(heard["params"]["_meta"]["progressToken"], "t");
+}
+
+#[tokio::test]
 async fn what_belongs_to_no_request_waits_for_the_sessions_stream() {
     let server = server(&[], |_| {});
     let who = principal("one");
