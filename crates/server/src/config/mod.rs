@@ -6,6 +6,7 @@
 //! [`shape`] is the one table of sections and keys. Reading, "did you mean", the JSON Schema and `docs/config.md`
 //! all come from it, so none of them can know a key that another does not.
 
+mod build;
 mod document;
 mod report;
 mod settings;

@@ -1,0 +1,421 @@
+//! From checked values to a [`Config`]: identifiers, and the rules between keys and between sections.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, ServerName, ToolName};
+use portcullis_core::jose::SignatureAlgorithm;
+use portcullis_core::limits;
+use portcullis_core::policy::{Effect, ToolRule};
+use portcullis_core::time::Lifetime;
+
+use super::document::{Found, Node};
+use super::report::Report;
+use super::settings::{
+    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig,
+    LimitsConfig, PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+};
+
+/// Builds what can be built and reports the rest: cross-field rules are checked even where a neighbour is wrong.
+pub(super) struct Builder<'b> {
+    pub(super) text: &'b str,
+    pub(super) report: &'b mut Report,
+}
+
+impl Builder<'_> {
+    pub(super) fn config(&mut self, node: &Node) -> Config {
+        let servers: Vec<ServerConfig> = node
+            .many("servers")
+            .filter_map(|node| self.server(node))
+            .collect();
+        self.unique(
+            node.many("servers").filter_map(|node| node.text("name")),
+            "server",
+        );
+        self.unique(
+            node.many("issuers").filter_map(|node| node.text("issuer")),
+            "issuer",
+        );
+        let config = Config {
+            gateway: node.one("gateway").and_then(|node| self.gateway(node)),
+            issuers: node
+                .many("issuers")
+                .filter_map(|node| self.issuer(node))
+                .collect(),
+            policy: node
+                .one("policy")
+                .map(|node| self.policy(node))
+                .unwrap_or_default(),
+            limits: LimitsConfig {
+                body: node
+                    .one("limits")
+                    .and_then(|node| node.size("body"))
+                    .unwrap_or(limits::BODY_BYTES),
+            },
+            audit: node.one("audit").and_then(|node| {
+                Some(AuditConfig {
+                    dir: node.path_value("dir")?,
+                })
+            }),
+            keys: node.one("keys").and_then(|node| {
+                Some(KeysConfig {
+                    dir: node.path_value("dir")?,
+                    master_key_file: node.path_value("master_key_file")?,
+                })
+            }),
+            store: node.one("store").and_then(|node| self.store(node)),
+            authority: node
+                .one("authority")
+                .and_then(|authority| self.authority(authority, node)),
+            servers,
+        };
+        self.together(node);
+        config
+    }
+
+    /// Rules between sections.
+    fn together(&mut self, node: &Node) {
+        let at_start = 0..0;
+        let mut need = |role: &str, section: &'static str, why: &str| {
+            if node.one(role).is_some() && node.one(section).is_none() {
+                let hint = Some(format!("add a `[{section}]` section"));
+                self.report.add(
+                    self.text,
+                    &at_start,
+                    section,
+                    format!("`[{role}]` needs `[{section}]`: {why}"),
+                    hint,
+                );
+            }
+        };
+        need("gateway", "audit", "no call is forwarded that is not on record");
+        need("gateway", "keys", "a gateway is an identity of its own");
+        need("authority", "audit", "no token is issued that is not on record");
+        need("authority", "keys", "tokens are signed");
+        need("authority", "store", "users, clients and grants are kept");
+        if let Some(gateway) = node.one("gateway") {
+            for (section, why) in [
+                ("servers", "there is nothing to guard"),
+                ("issuers", "no token could ever be accepted"),
+            ] {
+                if node.many(section).next().is_none() {
+                    let hint = Some(format!("add a `[[{section}]]` section"));
+                    self.report.add(
+                        self.text,
+                        gateway.at(),
+                        section,
+                        format!("`[gateway]` needs `[[{section}]]`: {why}"),
+                        hint,
+                    );
+                }
+            }
+        }
+    }
+
+    fn gateway(&mut self, node: &Node) -> Option<GatewayConfig> {
+        let public_url = self.origin(node.text("public_url")?)?;
+        let mut origins = Vec::new();
+        for origin in node.texts("origins").into_iter().flatten() {
+            let found = Found {
+                value: origin.value.as_str(),
+                at: origin.at.clone(),
+                path: origin.path.clone(),
+            };
+            origins.extend(self.origin(found));
+        }
+        Some(GatewayConfig {
+            listen: node.text("listen")?.value.to_owned(),
+            admin_listen: node.text("admin_listen").map(|found| found.value.to_owned()),
+            public_url,
+            origins,
+        })
+    }
+
+    /// A scheme, host and port and nothing else, kept as written.
+    fn origin(&mut self, found: Found<&str>) -> Option<String> {
+        let url = url::Url::parse(found.value).ok();
+        if url.is_some_and(|url| url.path() == "/" && url.query().is_none()) && !found.value.ends_with('/') {
+            return Some(found.value.to_owned());
+        }
+        let hint = Some("write scheme, host and port only, such as `https://mcp.example.com`".to_owned());
+        self.add(&found, "not an origin", hint);
+        None
+    }
+
+    fn issuer(&mut self, node: &Node) -> Option<IssuerConfig> {
+        if let (Some(_), Some(file)) = (node.text("jwks_uri"), node.text("jwks_file")) {
+            self.add(
+                &file,
+                "`jwks_uri` and `jwks_file` are both given",
+                Some("keep one of them".to_owned()),
+            );
+        }
+        let issuer = self.parsed(node.text("issuer")?, Issuer::parse)?;
+        let algorithms = node
+            .texts("algorithms")?
+            .iter()
+            .filter_map(|name| SignatureAlgorithm::from_name(&name.value))
+            .collect();
+        Some(IssuerConfig {
+            issuer,
+            jwks_uri: node.text("jwks_uri").map(|found| found.value.to_owned()),
+            jwks_file: node.path_value("jwks_file"),
+            algorithms,
+            max_token_lifetime: node
+                .duration("max_token_lifetime")
+                .unwrap_or(Lifetime::from_hours(1)),
+            clock_skew: node.duration("clock_skew").unwrap_or(Lifetime::from_secs(30)),
+        })
+    }
+
+    fn server(&mut self, node: &Node) -> Option<ServerConfig> {
+        let transport = match (node.text("url"), node.texts("command")) {
+            (Some(url), None) => Some(Transport::Http(url.value.to_owned())),
+            (None, Some(words)) if !words.is_empty() => Some(Transport::Stdio(
+                words.iter().map(|word| word.value.clone()).collect(),
+            )),
+            (Some(url), Some(_)) => {
+                self.add(
+                    &url,
+                    "`url` and `command` are both given",
+                    Some("keep one of them".to_owned()),
+                );
+                None
+            }
+            (None, _) => {
+                let hint =
+                    Some("add `url = \"https://…\"` or `command = [\"program\", \"argument\"]`".to_owned());
+                self.report.add(
+                    self.text,
+                    node.at(),
+                    node.path(),
+                    "neither `url` nor `command` is given".to_owned(),
+                    hint,
+                );
+                None
+            }
+        };
+        let credential = match (node.path_value("credential_file"), node.text("credential_env")) {
+            (Some(_), Some(variable)) => {
+                self.add(
+                    &variable,
+                    "`credential_file` and `credential_env` are both given",
+                    Some("keep one of them".to_owned()),
+                );
+                None
+            }
+            (Some(file), None) => Some(SecretFrom::File(file)),
+            (None, Some(variable)) => Some(SecretFrom::Env(variable.value.to_owned())),
+            (None, None) => None,
+        };
+        let tools = node
+            .named("tools")
+            .filter_map(|(name, node)| self.tool(name, node))
+            .collect();
+        let name = self.parsed(node.text("name")?, ServerName::parse)?;
+        let unlisted = node
+            .text("unlisted")
+            .and_then(|found| Effect::from_name(found.value))
+            .unwrap_or(Effect::Irreversible);
+        Some(ServerConfig {
+            name,
+            transport: transport?,
+            unlisted,
+            credential,
+            tools,
+        })
+    }
+
+    fn tool(&mut self, name: &str, node: &Node) -> Option<ToolRule> {
+        let name = match ToolName::parse(name) {
+            Ok(name) => name,
+            Err(error) => {
+                self.report
+                    .add(self.text, node.at(), node.path(), error.to_string(), None);
+                return None;
+            }
+        };
+        let scopes = node.texts("scopes").map(|scopes| self.scopes(scopes));
+        Some(ToolRule {
+            name,
+            effect: Effect::from_name(node.text("effect")?.value)?,
+            scopes,
+        })
+    }
+
+    fn scopes(&mut self, texts: &[Found<String>]) -> ScopeSet {
+        texts
+            .iter()
+            .filter_map(|found| {
+                self.parsed(
+                    Found {
+                        value: found.value.as_str(),
+                        at: found.at.clone(),
+                        path: found.path.clone(),
+                    },
+                    Scope::parse,
+                )
+            })
+            .collect()
+    }
+
+    fn policy(&mut self, node: &Node) -> PolicyConfig {
+        let mut implies = Vec::new();
+        for found in node.texts("implies").into_iter().flatten() {
+            let scopes: Result<Vec<Scope>, _> = found
+                .value
+                .split('>')
+                .map(|scope| Scope::parse(scope.trim()))
+                .collect();
+            match scopes.as_deref() {
+                Ok([first, rest @ ..]) if !rest.is_empty() => {
+                    let broader = std::iter::once(first).chain(rest);
+                    implies.extend(
+                        broader
+                            .zip(rest)
+                            .map(|(broad, narrow)| (broad.clone(), narrow.clone())),
+                    );
+                }
+                _ => {
+                    let hint =
+                        Some("write `\"broad > narrow\"`, such as `\"crm:admin > crm:write\"`".to_owned());
+                    self.report.add(
+                        self.text,
+                        &found.at,
+                        &found.path,
+                        "not an order of scopes".to_owned(),
+                        hint,
+                    );
+                }
+            }
+        }
+        let files = node
+            .texts("files")
+            .into_iter()
+            .flatten()
+            .map(|file| PathBuf::from(&file.value))
+            .collect();
+        PolicyConfig { files, implies }
+    }
+
+    fn store(&mut self, node: &Node) -> Option<StoreConfig> {
+        let url = node.text("url")?;
+        if url.value.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+            self.add(
+                &url,
+                "not a store this version can use",
+                Some("write `sqlite:PATH`".to_owned()),
+            );
+            return None;
+        }
+        Some(StoreConfig {
+            url: url.value.to_owned(),
+        })
+    }
+
+    fn authority(&mut self, node: &Node, document: &Node) -> Option<AuthorityConfig> {
+        let servers: BTreeSet<&str> = document
+            .many("servers")
+            .filter_map(|node| Some(node.text("name")?.value))
+            .collect();
+        let mut resources = Vec::new();
+        for resource in node.many("resources") {
+            let (Some(uri), Some(server)) = (resource.text("uri"), resource.text("server")) else {
+                continue;
+            };
+            if !servers.contains(server.value) {
+                let hint = Some(format!(
+                    "`[[servers]]` has: {}",
+                    servers.iter().copied().collect::<Vec<_>>().join(", ")
+                ));
+                self.add(&server, "no server of this name", hint);
+            }
+            if let (Some(uri), Some(server)) = (
+                self.parsed(uri, ResourceUri::parse),
+                self.parsed(server, ServerName::parse),
+            ) {
+                resources.push(ResourceConfig { uri, server });
+            }
+        }
+        self.unique(
+            node.many("resources").filter_map(|node| node.text("uri")),
+            "resource",
+        );
+        self.unique(node.many("users").filter_map(|node| node.text("name")), "user");
+        self.unique(
+            node.many("clients").filter_map(|node| node.text("client_id")),
+            "client",
+        );
+        let users = node.many("users").filter_map(|node| {
+            Some(UserConfig {
+                name: node.text("name")?.value.to_owned(),
+                password_file: node.path_value("password_file")?,
+            })
+        });
+        let users = users.collect();
+        let mut clients = Vec::new();
+        for client in node.many("clients") {
+            let scopes = client.texts("scopes").map(|scopes| self.scopes(scopes));
+            let client_id = client
+                .text("client_id")
+                .and_then(|found| self.parsed(found, ClientId::parse));
+            if let (Some(client_id), Some(secret_file), Some(scopes)) =
+                (client_id, client.path_value("secret_file"), scopes)
+            {
+                clients.push(ClientConfig {
+                    client_id,
+                    secret_file,
+                    scopes,
+                });
+            }
+        }
+        let issuer = node
+            .text("public_url")
+            .and_then(|found| self.parsed(found, Issuer::parse));
+        Some(AuthorityConfig {
+            listen: node.text("listen")?.value.to_owned(),
+            issuer: issuer?,
+            access_token_lifetime: node
+                .duration("access_token_lifetime")
+                .unwrap_or(Lifetime::from_minutes(5)),
+            refresh_token_lifetime: node
+                .duration("refresh_token_lifetime")
+                .unwrap_or(Lifetime::from_days(30)),
+            resources,
+            users,
+            clients,
+        })
+    }
+
+    fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        found: Found<&str>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(found.value) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(&found, &error.to_string(), None);
+                None
+            }
+        }
+    }
+
+    fn unique<'n>(&mut self, names: impl Iterator<Item = Found<&'n str>>, what: &str) {
+        let mut seen = BTreeSet::new();
+        for found in names {
+            if !seen.insert(found.value) {
+                self.add(
+                    &found,
+                    &format!("a second {what} `{}`", found.value),
+                    Some("remove or rename one of them".to_owned()),
+                );
+            }
+        }
+    }
+
+    fn add(&mut self, found: &Found<&str>, message: &str, hint: Option<String>) {
+        self.report
+            .add(self.text, &found.at, &found.path, message.to_owned(), hint);
+    }
+}
