@@ -28,7 +28,7 @@ cargo xtask rules                    the file rules and the architecture test al
 cargo xtask install                  only installs what `test` needs
 cargo xtask conformance              the official MCP conformance suite: bare, through the gateway, and the authority
 cargo xtask fuzz --seconds N [--require]   each fuzz target for N seconds (--require: fail when fuzzing cannot run here)
-cargo xtask bench [...]              the numbers of docs/benchmarks.md
+cargo xtask bench [SECONDS]          measures, and writes docs/benchmarks.md (SECONDS of each round: 3)
 ";
 
 fn main() -> ExitCode {
