@@ -11,6 +11,7 @@ use crate::terminal;
 /// A command that must be there, how to ask for it, and the Debian packages that bring it.
 const COMMANDS: &[(&str, &[&str], &[&str])] = &[
     ("cc", &["--version"], &["gcc", "libc6-dev"]),
+    ("c++", &["--version"], &["g++"]),
     ("git", &["--version"], &["git"]),
     ("npm", &["--version"], &["nodejs", "npm"]),
     (

@@ -262,6 +262,12 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// The values of the cookies it keeps: secrets, to be searched for where they must not be.
+    #[must_use]
+    pub fn cookie_values(&self) -> Vec<String> {
+        self.cookies.iter().map(|(_, _, value)| value.clone()).collect()
+    }
+
     /// Opens `url`, signs in if asked, approves if asked, and gives the address of the redirect to `redirect_uri`,
     /// which is not fetched. A browser that has signed in before is not asked again.
     ///

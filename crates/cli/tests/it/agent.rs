@@ -8,7 +8,7 @@ use portcullis_testkit::{Failure, Outcome, Running, Scratch};
 
 use crate::{demo, portcullis};
 
-fn agent(folder: &Scratch, arguments: &[&str]) -> Command {
+pub(crate) fn agent(folder: &Scratch, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command
         .arg("agent")
@@ -39,7 +39,7 @@ fn printed_url(child: &mut Child) -> Outcome<(String, BufReader<std::process::Ch
 }
 
 /// Runs an agent command that needs the browser once, and gives its exit code and stdout.
-async fn with_browser(
+pub(crate) async fn with_browser(
     running: &Running,
     folder: &Scratch,
     arguments: &[&str],

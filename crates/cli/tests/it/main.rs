@@ -2,6 +2,7 @@
 //! every step is on record. Each test starts its own `portcullis up` on free ports and a scratch folder.
 
 mod agent;
+mod apart;
 mod authority;
 mod bad_input;
 mod calls;
@@ -9,6 +10,7 @@ mod challenge;
 mod commands;
 mod eras;
 mod kept;
+mod readme;
 mod records;
 mod restart;
 mod secrecy;

@@ -1,6 +1,8 @@
-//! Nothing of a token, password, code or key ever appears in a log line, a record or any other file.
+//! Nothing of a token, password, code, verifier, cookie or client secret ever appears in a log line, a record or any other file.
 
-use portcullis_testkit::{Outcome, login, mcp};
+use base64::Engine as _;
+use portcullis_testkit::login::{Attempt, Browser};
+use portcullis_testkit::{Outcome, Request, login, mcp};
 use serde_json::json;
 
 use crate::{demo, script_token};
@@ -10,7 +12,32 @@ async fn no_secret_is_written_anywhere() -> Outcome {
     let running = crate::portcullis().env("PORTCULLIS_LOG", "trace").up().await?;
     let ready = running.ready().clone();
     let url = &ready.mcp_url;
-    let tokens = login(&running, "notes:read").await?;
+    let found = login::discover(url).await?;
+    let client = login::register(&found, login::REDIRECT).await?;
+    let attempt = Attempt::new(&found, &client, "notes:read")?;
+    let mut browser = Browser::default();
+    let password = ready.password.clone().unwrap_or_default();
+    let redirect = browser
+        .approve(&attempt.url, login::REDIRECT, &ready.user, &password)
+        .await?;
+    let tokens = attempt.redeem(&found, &redirect).await?;
+    // A replayed code and a wrong secret: what is refused is written down too, without what was shown.
+    attempt.redeem(&found, &redirect).await.unwrap_err();
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!(
+        "portcullis-script:{}",
+        ready.client_secret.clone().unwrap_or_default()
+    ));
+    let refused = Request::post(format!("{}/token", ready.issuer))
+        .header("authorization", format!("Basic {basic}"))
+        .form([("grant_type", "password")])
+        .send()
+        .await?;
+    assert!(refused.status >= 400);
+    let tokens = if tokens.refresh(&found).await.is_err() {
+        login(&running, "notes:read").await?
+    } else {
+        tokens
+    };
     let script = script_token(&running, "notes:read notes:write").await?;
     // Used well, used badly, and used where it must not be.
     for token in [&tokens.access_token, &script] {
@@ -35,11 +62,17 @@ async fn no_secret_is_written_anywhere() -> Outcome {
             .send()
             .await?;
     }
-    let found = login::discover(url).await?;
     let refreshed = tokens.refresh(&found).await?;
     tokens.refresh(&found).await.ok();
 
+    let code = ::url::Url::parse(&redirect)?
+        .query_pairs()
+        .find(|(name, _)| name == "code")
+        .map(|(_, code)| code.into_owned());
     let mut secrets = vec![
+        ("authorization code", code.unwrap_or_default()),
+        ("PKCE verifier", attempt.verifier.clone()),
+        ("Basic credential", basic),
         ("client secret", ready.client_secret.clone().unwrap_or_default()),
         ("refresh token", tokens.refresh_token.clone().unwrap_or_default()),
         (
@@ -47,6 +80,12 @@ async fn no_secret_is_written_anywhere() -> Outcome {
             refreshed.refresh_token.clone().unwrap_or_default(),
         ),
     ];
+    secrets.extend(
+        browser
+            .cookie_values()
+            .into_iter()
+            .map(|value| ("login cookie", value)),
+    );
     for token in [&tokens.access_token, &script, &refreshed.access_token] {
         // Each part on its own: a header may be logged whole, in part, or decoded.
         secrets.extend(
@@ -56,7 +95,13 @@ async fn no_secret_is_written_anywhere() -> Outcome {
                 .map(|part| ("part of an access token", part.to_owned())),
         );
     }
-    let password = ready.password.unwrap_or_default();
+    // A control: what is searched for would be found.
+    assert!(
+        running
+            .everything_written()?
+            .iter()
+            .any(|(_, bytes)| contains(bytes, client.id.as_bytes()))
+    );
     for (path, bytes) in running.everything_written()? {
         for (what, secret) in &secrets {
             assert!(secret.len() > 16, "{what} is too short to search for");

@@ -75,11 +75,11 @@ pub fn outbound(permit: Permit, inbound: &HeaderMap, credential: &UpstreamCreden
     request(&permit.spend(), inbound, credential)
 }
 
-/// Headers of the caller's that go on as they are, with every `Mcp-Param-…`. None says who calls.
-const TO_UPSTREAM: [&str; 8] = [
+/// Headers of the caller's that go on as they are, with every `Mcp-Param-…`. None says who calls: `baggage` is where
+/// user names travel, so a caller could say one there.
+const TO_UPSTREAM: [&str; 7] = [
     "accept",
     "accept-language",
-    "baggage",
     "content-type",
     "mcp-protocol-version",
     "traceparent",

@@ -1,0 +1,119 @@
+//! The README is executable: each command in it is run here, or is the command that runs this test.
+
+use std::fs;
+
+use portcullis_testkit::{Outcome, Running, Scratch};
+
+use crate::{agent, portcullis};
+
+/// Every line of the README's shell blocks, without comments, in order.
+fn commands() -> Outcome<Vec<String>> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"))?;
+    let mut commands = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = line == "```sh";
+        } else if inside {
+            let command = line.split(" #").next().unwrap_or_default().trim();
+            if !command.is_empty() {
+                commands.push(command.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+        }
+    }
+    Ok(commands)
+}
+
+/// Splits a command line as a shell does, as far as the README needs it: quotes, no expansion.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for character in command.chars() {
+        match (quote, character) {
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), close) if open == close => quote = None,
+            (None, ' ') => words.push(String::new()),
+            (_, other) => words.last_mut().expect("there is always one").push(other),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The arguments after the program's name, when the line is a command of ours.
+fn ours(command: &str) -> Option<Vec<String>> {
+    let rest = command
+        .strip_prefix("cargo run --release -- ")
+        .or_else(|| command.strip_prefix("portcullis "))?;
+    Some(words(rest))
+}
+
+async fn up(arguments: &[String]) -> Outcome<Running> {
+    arguments
+        .iter()
+        .skip(1)
+        .fold(portcullis(), |portcullis, argument| portcullis.arg(argument))
+        .up()
+        .await
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_runs() -> Outcome {
+    let running = crate::demo().await?;
+    let url = running.ready().mcp_url.clone();
+    let data = running.data().display().to_string();
+    let folder = Scratch::new("readme")?;
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gateway.toml");
+
+    let mut run = 0;
+    for command in commands()? {
+        if command == "cargo xtask test" {
+            continue; // It is what runs this test.
+        }
+        let arguments = ours(&command).unwrap_or_else(|| panic!("`{command}` is not run by any test"));
+        let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            ["up", ..] => drop(up(&arguments).await?),
+            ["agent", verb @ ("login" | "call"), _, rest @ ..] => {
+                let asked: Vec<&str> = [*verb, url.as_str()]
+                    .into_iter()
+                    .chain(rest.iter().copied())
+                    .chain(["--no-browser"])
+                    .collect();
+                let (code, said) = agent::with_browser(&running, &folder, &asked).await?;
+                assert_eq!(code, Some(0), "{command}: {said}");
+            }
+            ["agent", verb, _] => {
+                let output = agent::agent(&folder, &[*verb, &url]).output()?;
+                assert!(
+                    output.status.success(),
+                    "{command}: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+            }
+            ["audit" | "keys", ..] => {
+                let ran = portcullis().run(names.iter().copied().chain(["--data", &data]))?;
+                assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
+                assert!(!ran.stdout.is_empty(), "{command} said nothing");
+            }
+            ["config", "check", _] => {
+                let ran = portcullis().run(["config", "check", example])?;
+                assert_eq!(ran.code, Some(0), "{command}: {}", ran.stdout);
+            }
+            // Served by `apart.rs` from a file; here, that the words are right.
+            ["gateway" | "authority", "--config", file] => {
+                let ran = portcullis().run([
+                    names[0],
+                    "--config",
+                    &folder.path().join(file).display().to_string(),
+                ])?;
+                assert_eq!(ran.code, Some(2), "{command}: {}", ran.stderr);
+                assert!(ran.stderr.contains("cannot be read"), "{command}: {}", ran.stderr);
+            }
+            _ => panic!("`{command}` is not run by any test"),
+        }
+        run += 1;
+    }
+    assert!(run >= 14, "only {run} commands were found in the README");
+    Ok(())
+}
