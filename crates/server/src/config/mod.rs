@@ -3,7 +3,7 @@
 //! Takes: the text of a file. Gives: [`Config`], the JSON Schema, the reference page. May use: core's types.
 //! Never: reads the environment, opens what the file names, guesses a value that grants, trusts or skips.
 //!
-//! [`shape`] is the one table of sections and keys. Reading, "did you mean", the JSON Schema and `docs/config.md`
+//! `shape.rs` is the one table of sections and keys. Reading, "did you mean", the JSON Schema and `docs/config.md`
 //! all come from it, so none of them can know a key that another does not.
 
 mod build;
