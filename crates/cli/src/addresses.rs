@@ -27,7 +27,7 @@ pub(crate) async fn bind(home: &Home, listen: SocketAddr) -> Result<Listeners, F
         ))
         .hint("put a TLS proxy in front and use `portcullis gateway --config FILE` for anything else"));
     }
-    let remembered = if listen.port() == 0 { recall(home) } else { None };
+    let remembered = if listen.port() == 0 { recall(home)? } else { None };
     let at = |port: u16| SocketAddr::new(listen.ip(), port);
     if let Some([gateway, authority, admin]) = remembered
         && let (Ok(gateway), Ok(authority), Ok(admin)) = (
@@ -65,8 +65,24 @@ async fn one(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-fn recall(home: &Home) -> Option<[u16; 3]> {
-    serde_json::from_str(&std::fs::read_to_string(home.addresses()).ok()?).ok()
+/// The remembered ports. A file that cannot be read is an error: other ports would be another issuer, and every client would
+/// have to begin again.
+fn recall(home: &Home) -> Result<Option<[u16; 3]>, Failure> {
+    let path = home.addresses();
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!(
+            "the remembered ports in {} cannot be read: {error}",
+            path.display()
+        ))
+        .hint("remove the file to pick new ports; clients then have to log in again")
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| unreadable(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&error)),
+    }
 }
 
 fn remember(home: &Home, listeners: &Listeners) -> Result<(), Failure> {

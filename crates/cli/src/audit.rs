@@ -34,9 +34,7 @@ enum Command {
     )]
     Query(query::Args),
     /// Check the hash chain over all files: has a record been changed, or is one missing?
-    #[command(
-        after_help = "Example:\n  portcullis audit verify --json\n\nExit code 1 when the chain is broken."
-    )]
+    #[command(after_help = verify::HELP)]
     Verify(verify::Args),
 }
 

@@ -39,6 +39,9 @@ use crate::failure::Failure;
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// A stream of which nothing was heard for longer is ended. Servers keep theirs alive with comments, every few
+/// seconds to minutes.
+const STREAM_SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What every server of one process shares.
 pub(crate) struct World {
@@ -56,6 +59,18 @@ impl World {
         let (keys, audit) = (keys(config)?, audit(config)?);
         let policy = policy(config)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
+        let keys_are_there = std::fs::read_dir(&keys.dir).is_ok_and(|mut entries| entries.next().is_some());
+        if keys_are_there && !keys.master_key_file.exists() {
+            // A new one would open nothing, and would look like the one that is missing.
+            let message = format!(
+                "there are keys in {} but no master key at {}",
+                keys.dir.display(),
+                keys.master_key_file.display()
+            );
+            return Err(Failure::usage(message).hint(
+                "put the master key back; without it the keys are lost, and removing them makes new ones",
+            ));
+        }
         let master =
             MasterKey::open(&keys.master_key_file, &random::System).map_err(cannot("open the master key"))?;
         let audit = AuditLog::open(&audit.dir, Arc::clone(&clock), &random::System)
@@ -88,10 +103,15 @@ impl World {
             .map_err(cannot("record in the audit log"))
     }
 
-    fn keyring(&self, config: &Config, role: &str, identity: &str) -> Result<Arc<Keyring>, Failure> {
+    /// Opens the keys of a role. A key that had to be made is on record: at the first start that is expected, later it is not.
+    async fn keyring(&self, config: &Config, role: &str, identity: &str) -> Result<Arc<Keyring>, Failure> {
         let dir = keys(config)?.dir.join(role);
-        Keyring::open(&dir, &self.master, identity, &*self.clock, &random::System)
-            .map_err(cannot("open the keys"))
+        let keyring = Keyring::open(&dir, &self.master, identity, &*self.clock, &random::System)
+            .map_err(cannot("open the keys"))?;
+        for kid in keyring.made() {
+            self.record("key.made", format!("{role} {kid}")).await?;
+        }
+        Ok(keyring)
     }
 }
 
@@ -113,7 +133,7 @@ impl GatewayParts {
 }
 
 /// Joins a gateway.
-pub(crate) fn gateway(
+pub(crate) async fn gateway(
     config: &Config,
     settings: &GatewayConfig,
     world: &World,
@@ -174,8 +194,10 @@ pub(crate) fn gateway(
             .collect(),
         body_bytes: config.limits.body,
         body_time: BODY_TIME,
+        stream_silence: STREAM_SILENCE,
+        readiness: world.audit.clone(),
     };
-    let keyring = world.keyring(config, "gateway", &settings.public_url)?;
+    let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
         .map_err(cannot("use the public URL"))?;
     Ok(GatewayParts {
@@ -254,7 +276,9 @@ pub(crate) async fn authority(
         return Err(Failure::usage("`[store]` is missing"));
     };
     let store = Store::open(&store.url).await.map_err(cannot("open the store"))?;
-    let keyring = world.keyring(config, "authority", settings.issuer.as_str())?;
+    let keyring = world
+        .keyring(config, "authority", settings.issuer.as_str())
+        .await?;
     // An authority on loopback serves a developer's machine, where clients may publish their metadata as well.
     let (reach, hosts) = match settings.issuer.as_str().starts_with("https:") {
         true => (Reach::PublicOnly, Hosts::Public),

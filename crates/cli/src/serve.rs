@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use portcullis_core::time::UnixTime;
+use portcullis_guard::PublicHost;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::AuthorityConfig;
-use portcullis_server::http::{Drained, Limits, serve};
+use portcullis_server::http::{Drained, Limits, guard_host, raise_descriptors, serve};
 use portcullis_server::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,29 +40,35 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
         )));
     };
     let world = World::open(&config)?;
-    let parts = join::gateway(&config, settings, &world)?;
+    let parts = join::gateway(&config, settings, &world).await?;
     let listener = listen(&settings.listen).await?;
     let admin = match &settings.admin_listen {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => {
+            let listener = listen(address).await?;
+            let at = listener.local_addr()?;
+            let router = parts.gateway.admin_router();
+            // Elsewhere than on loopback its names are the network's to give.
+            let router = match at.ip().is_loopback() {
+                true => guard_host(router, public_host(&format!("http://{at}"))?),
+                false => router,
+            };
+            Some((listener, router))
+        }
         None => None,
     };
     stop_on_signal(&world.stop)?;
     world
         .record("start", format!("gateway {}", settings.public_url))
         .await?;
-    if let Some(admin) = admin {
-        tokio::spawn(serve(
-            admin,
-            parts.gateway.admin_router(),
-            Limits::USUAL,
-            world.stop.clone().cancelled_owned(),
-        ));
+    let limits = Limits::sharing(raise_descriptors(), 2);
+    if let Some((admin, router)) = admin {
+        tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }
     tracing::info!(public_url = settings.public_url, "serving");
     let drained = serve(
         listener,
         parts.gateway.router(),
-        Limits::USUAL,
+        limits,
         world.stop.clone().cancelled_owned(),
     )
     .await;
@@ -91,8 +98,8 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     tracing::info!(issuer = %settings.issuer, "serving");
     let drained = serve(
         listener,
-        authority.router(),
-        Limits::USUAL,
+        guard_host(authority.router(), public_host(settings.issuer.as_str())?),
+        Limits::sharing(raise_descriptors(), 1),
         world.stop.clone().cancelled_owned(),
     )
     .await;
@@ -115,6 +122,11 @@ async fn people_and_clients(settings: &AuthorityConfig, store: &Store, now: Unix
             .map_err(cannot("keep a client"))?;
     }
     Ok(())
+}
+
+/// The rule for a listener that is reached at this URL.
+pub(crate) fn public_host(url: &str) -> Result<PublicHost, Failure> {
+    PublicHost::of(url, Vec::new()).map_err(cannot("name the host"))
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Failure> {

@@ -19,13 +19,13 @@ use portcullis_server::config::{
     PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
 };
 use portcullis_server::gateway::{addresses, stdio};
-use portcullis_server::http::{Limits, serve};
+use portcullis_server::http::{Limits, guard_host, raise_descriptors, serve};
 
 use crate::addresses::{DEFAULT, Listeners, bind};
 use crate::failure::Failure;
 use crate::home::{Home, write_private};
 use crate::join::{self, World, cannot};
-use crate::serve::{close, reap, stop_on_signal};
+use crate::serve::{close, public_host, reap, stop_on_signal};
 use crate::{demo, logs};
 
 pub(crate) const EXAMPLES: &str = "Examples:
@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Write a JSON description of what serves to this file, once it serves
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Make a new password for the demo user, and print it
+    #[arg(long)]
+    new_password: bool,
     /// Never open a browser. (This version opens none.)
     #[arg(long)]
     no_browser: bool,
@@ -79,6 +82,7 @@ fn effect(text: &str) -> Result<Effect, &'static str> {
 /// Runs until it is told to stop.
 pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     logs::start();
+    let limits = Limits::sharing(raise_descriptors(), 3);
     let home = Home::find(args.data.as_deref())?;
     let _held = home.hold()?;
     let listeners = bind(&home, args.listen).await?;
@@ -105,12 +109,19 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (Some(gateway), Some(authority)) = (&config.gateway, &config.authority) else {
         return Err(Failure::refused("the embedded configuration is incomplete"));
     };
-    let parts = join::gateway(&config, gateway, &world)?;
+    let parts = join::gateway(&config, gateway, &world).await?;
     let (authority, store) =
         join::authority(&config, authority, &world, Some(parts.gateway.catalogue())).await?;
-    let password = people::ensure_user(&store, USER, &random::System, world.clock.now())
+    let mut password = people::ensure_user(&store, USER, &random::System, world.clock.now())
         .await
         .map_err(cannot("make the demo user"))?;
+    if args.new_password && password.is_none() {
+        let new = Secret::new(token::<15>(&random::System).map_err(cannot("make a password"))?);
+        people::ensure_password(&store, USER, &new, &random::System, world.clock.now())
+            .await
+            .map_err(cannot("make a new password"))?;
+        password = Some(new);
+    }
     let secret = world.derived_secret("script client secret v1")?;
     let scopes =
         ScopeSet::parse(&format!("{name}:read {name}:write")).map_err(cannot("make the script client"))?;
@@ -131,17 +142,17 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let stop = || world.stop.clone().cancelled_owned();
     let authority = tokio::spawn(serve(
         listeners.authority,
-        authority.router(),
-        Limits::USUAL,
+        guard_host(authority.router(), public_host(&urls.authority)?),
+        limits,
         stop(),
     ));
     let admin = tokio::spawn(serve(
         listeners.admin,
-        parts.gateway.admin_router(),
-        Limits::USUAL,
+        guard_host(parts.gateway.admin_router(), public_host(&urls.admin)?),
+        limits,
         stop(),
     ));
-    let gateway = serve(listeners.gateway, parts.gateway.router(), Limits::USUAL, stop());
+    let gateway = serve(listeners.gateway, parts.gateway.router(), limits, stop());
 
     let shown = Shown {
         urls: &urls,
@@ -296,7 +307,7 @@ impl Shown<'_> {
         let (mcp, data) = (self.urls.mcp(), self.home.path().display());
         let password = match self.password {
             Some(password) => format!("{}   (shown this once)", password.reveal()),
-            None => "as shown at the first start on this data folder".to_owned(),
+            None => "as shown at the first start (--new-password makes another)".to_owned(),
         };
         let mut out = std::io::stdout().lock();
         writeln!(

@@ -71,22 +71,32 @@ impl PublicHost {
         })
     }
 
-    /// Checks one request.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Reason> {
+    /// Checks that a request names our host, in the request target too, and nothing else. For listeners that
+    /// pages of any origin may read from; an MCP endpoint checks `Origin` as well.
+    ///
+    /// # Errors
+    /// [`Reason::HostRefused`].
+    pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Reason> {
         let mut hosts = headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => {
                 let host = Authority::try_from(host.as_bytes()).map_err(|_| Reason::HostRefused)?;
-                self.check_host(&host)?;
+                self.check_name(&host)?;
             }
             // HTTP/2 has `:authority` instead.
             (None, None) if uri.authority().is_some() => {}
             (None, _) | (Some(_), Some(_)) => return Err(Reason::HostRefused),
         }
         // A request target in absolute form names a host too (RFC 9112 §3.2.2).
-        if let Some(authority) = uri.authority() {
-            self.check_host(authority)?;
+        match uri.authority() {
+            Some(authority) => self.check_name(authority),
+            None => Ok(()),
         }
+    }
+
+    /// Checks `Host` and `Origin` of one request.
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Reason> {
+        self.check_host(uri, headers)?;
         let mut origins = headers.get_all(ORIGIN).iter();
         match (origins.next(), origins.next()) {
             (None, _) => Ok(()),
@@ -102,7 +112,7 @@ impl PublicHost {
         }
     }
 
-    fn check_host(&self, host: &Authority) -> Result<(), Reason> {
+    fn check_name(&self, host: &Authority) -> Result<(), Reason> {
         let plain = !host.as_str().contains('@');
         let allowed = match &self.exact {
             None => names_this_machine(host.host()),
@@ -130,7 +140,7 @@ impl PublicHost {
                 .strip_prefix("http://")
                 .or_else(|| origin.strip_prefix("https://"))
                 .and_then(|authority| authority.parse::<Authority>().ok())
-                .is_some_and(|authority| self.check_host(&authority).is_ok()),
+                .is_some_and(|authority| self.check_name(&authority).is_ok()),
         }
     }
 }

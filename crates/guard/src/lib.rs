@@ -24,6 +24,7 @@ mod reason;
 pub mod recorder;
 mod refusal;
 mod sessions;
+mod streams;
 mod tally;
 mod trust;
 
@@ -36,6 +37,7 @@ pub use principal::Principal;
 pub use reason::{Reason, UpstreamError};
 pub use refusal::{REQUEST_ID, Refusal};
 pub use sessions::{SessionTaken, Sessions};
+pub use streams::{STREAMS_PER_PRINCIPAL, Stream, Streams};
 pub use tally::Tally;
 pub use trust::TrustedIssuer;
 

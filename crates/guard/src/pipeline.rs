@@ -137,10 +137,16 @@ impl Guard {
             Effect::Write | Effect::Irreversible => Durability::Synced,
         };
         let id = draft.id.clone();
-        match self.record(draft.allowed(&permit), durability).await {
-            Ok(seq) => {
+        let recorded = async {
+            // Before the decision is on record: once it is, its outcome has to follow.
+            let place = self.outcomes.place().await?;
+            let seq = self.record(draft.allowed(&permit), durability).await?;
+            Ok((place, seq))
+        };
+        match recorded.await {
+            Ok((place, seq)) => {
                 self.tally.allowed();
-                let ticket = Ticket::open(self.outcomes.clone(), arrival.name(), seq);
+                let ticket = Ticket::open(self.outcomes.clone(), place, arrival.name(), seq);
                 Ok(Admitted { permit, ticket })
             }
             Err(error) => Err(self.unrecorded(endpoint, arrival, id.as_ref(), error)),

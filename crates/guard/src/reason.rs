@@ -51,6 +51,12 @@ pub enum Reason {
     /// The body broke off.
     #[error("the body broke off")]
     BodyBroken,
+    /// The principal has as many streams open at the server as it may.
+    #[error("the caller has {limit} streams open at this server, the most there may be")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
     /// A GET or DELETE without `Mcp-Session-Id` at a server that has sessions.
     #[error("the request names no session")]
     SessionNeeded,
@@ -114,6 +120,7 @@ impl Reason {
             Self::BodyTooLarge { .. } => "http.body-too-large",
             Self::BodyTooSlow => "http.body-too-slow",
             Self::BodyBroken => "http.body-broken",
+            Self::TooManyStreams { .. } => "http.too-many-streams",
             Self::SessionNeeded => "session.needed",
             Self::SessionUnknown => "session.unknown",
             Self::Denied(denial) => denial.code(),
@@ -134,6 +141,7 @@ impl Reason {
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
             | Self::BodyBroken
+            | Self::TooManyStreams { .. }
             | Self::SessionNeeded
             | Self::SessionUnknown => Fault::Caller,
             Self::Request(error) => error.fault(),

@@ -200,6 +200,13 @@ impl Row {
             }
             Reason::BodyTooSlow => Self::ours(408, code, "the body did not come in time; send it again"),
             Reason::BodyBroken => Self::ours(400, code, "the body broke off; send it again"),
+            // RFC 6585 §4.
+            Reason::TooManyStreams { limit } => Self::ours(
+                429,
+                code,
+                format!("you have {limit} streams open at this server, the most there may be; close one, or wait until one ends"),
+            )
+            .retried_after("10"),
             Reason::SessionNeeded => {
                 Self::ours(400, code, "`Mcp-Session-Id` is missing; send the one that the answer to `initialize` had")
             }
@@ -411,6 +418,7 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::BodyTooLarge { .. }
         | Reason::BodyTooSlow
         | Reason::BodyBroken
+        | Reason::TooManyStreams { .. }
         | Reason::SessionNeeded
         | Reason::SessionUnknown
         | Reason::Denied(_)

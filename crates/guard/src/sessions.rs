@@ -5,14 +5,15 @@
 //! client, so it survives a refreshed token.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::time::{Lifetime, UnixTime};
-use portcullis_core::wire::{Call, Kind};
+use portcullis_core::wire::{Call, Kind, Method};
 
 use crate::principal::Principal;
 use crate::reason::Reason;
+use crate::streams::Streams;
 
 /// Most sessions of one server. The one that was idle longest makes room.
 pub(crate) const SESSIONS: usize = 10_000;
@@ -23,9 +24,12 @@ pub(crate) const SESSIONS_PER_PRINCIPAL: usize = 256;
 /// token is of no use to anyone, so this bounds memory and nothing else.
 pub(crate) const SESSION_IDLE: Lifetime = Lifetime::from_hours(24);
 
-/// The legacy sessions of one server.
+/// The legacy sessions of one server, and the streams that are open at it.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<Table>);
+pub struct Sessions {
+    table: Mutex<Table>,
+    streams: Arc<Streams>,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -52,8 +56,24 @@ impl Sessions {
         Self::default()
     }
 
-    /// Checks that the session which the call names, if any, is the caller's, and notes that it was used.
+    /// The streams that are open at the server.
+    #[must_use]
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
+    /// Checks that the session which the call names, if any, is the caller's, and notes that it was used; and
+    /// that the caller may have one more stream, if the answer can be one.
     pub(crate) fn check(&self, call: &Call, who: &VerifiedIdentity, now: UnixTime) -> Result<(), Reason> {
+        self.check_session(call, who, now)?;
+        // Ending a session, and a message that has no answer, help a caller who has too many.
+        if call.kind() == Kind::Request || *call.method() == Method::OpenStream {
+            self.streams.check(&Principal::of(who))?;
+        }
+        Ok(())
+    }
+
+    fn check_session(&self, call: &Call, who: &VerifiedIdentity, now: UnixTime) -> Result<(), Reason> {
         let Some(session) = call.session() else {
             return match call.kind() {
                 Kind::Transport if self.table().in_use => Err(Reason::SessionNeeded),
@@ -94,7 +114,7 @@ impl Sessions {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change is one operation on one entry: what a panic left behind is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

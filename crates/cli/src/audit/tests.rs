@@ -51,11 +51,24 @@ impl Folder {
     }
 
     fn verify(&self, json: bool) -> (ExitCode, String) {
+        self.verify_with(verify::Args {
+            json,
+            ..verify::Args::default()
+        })
+    }
+
+    /// What is found as JSON, and whether it is well.
+    fn found(&self, args: verify::Args) -> (ExitCode, serde_json::Value) {
+        let (code, text) = self.verify_with(verify::Args { json: true, ..args });
+        (code, serde_json::from_str(&text).unwrap())
+    }
+
+    fn verify_with(&self, args: verify::Args) -> (ExitCode, String) {
         let mut out = Vec::new();
         let args = Args {
             command: Command::Verify(verify::Args {
                 place: self.place(),
-                json,
+                ..args
             }),
         };
         (run(&args, &mut out).unwrap(), String::from_utf8(out).unwrap())
@@ -325,7 +338,7 @@ fn one_changed_byte_is_found_and_named() {
     );
     let json: serde_json::Value = serde_json::from_str(&folder.verify(true).1).unwrap();
     assert_eq!(
-        (&json["ok"], &json["line"], &json["seq"]),
+        (&json["ok"], &json["broken"]["line"], &json["broken"]["seq"]),
         (&false.into(), &4.into(), &4.into())
     );
 }
@@ -348,6 +361,184 @@ fn a_half_line_is_a_break_unless_it_is_being_written() {
     drop(writing);
 }
 
+fn expecting(hash: &str) -> verify::Args {
+    verify::Args {
+        expect_last: Some(hash.to_owned()),
+        ..verify::Args::default()
+    }
+}
+
+fn last_hash(folder: &Folder) -> String {
+    folder.found(verify::Args::default()).1["log"]["last_hash"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn a_hash_noted_earlier_proves_all_up_to_it() {
+    let folder = some();
+    let noted = last_hash(&folder);
+    for args in [expecting(&noted), verify::Args::default()] {
+        assert_eq!(folder.found(args).0, ExitCode::SUCCESS);
+    }
+    // The log may grow after it was noted.
+    folder.add([login("carol", "ok")]);
+    let (code, text) = folder.verify_with(expecting(&noted));
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(
+        text.contains("expected hash: record 6 has it, so it and all before it are as they were"),
+        "{text}"
+    );
+    assert_eq!(folder.found(expecting(&noted)).1["expected"]["seq"], 6);
+    // Any other hash is missed, were it the name of the log itself.
+    let first = std::fs::read_to_string(folder.file()).unwrap();
+    let log_id = first.split('"').nth(9).unwrap().to_owned();
+    assert_eq!(log_id.len(), 64);
+    for other in ["0".repeat(64), log_id] {
+        let (code, text) = folder.verify_with(expecting(&other));
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(
+            text.starts_with(&format!("broken: no record has the expected hash {other}: ")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_tail_that_was_cut_or_written_anew_shows_against_a_noted_hash_only() {
+    let folder = some();
+    let noted = last_hash(&folder);
+    let whole = std::fs::read_to_string(folder.file()).unwrap();
+    let cut: String = whole.split_inclusive('\n').take(3).collect();
+    std::fs::write(folder.file(), &cut).unwrap();
+    assert_eq!(
+        folder.found(verify::Args::default()).0,
+        ExitCode::SUCCESS,
+        "as documented"
+    );
+    assert_eq!(folder.found(expecting(&noted)).0, ExitCode::FAILURE);
+    // The same records once more, but for one, with fitting hashes.
+    folder.add([
+        decision("mallory", "add_note", Verdict::Allowed),
+        decision("alice", "add_note", Verdict::Allowed),
+        decision("bob", "list_notes", Verdict::Allowed),
+    ]);
+    assert_eq!(
+        folder.found(verify::Args::default()).0,
+        ExitCode::SUCCESS,
+        "as documented"
+    );
+    let (code, json) = folder.found(expecting(&noted));
+    assert_eq!((code, &json["ok"]), (ExitCode::FAILURE, &false.into()));
+    assert!(json["expected"]["seq"].is_null() && json["broken"].is_null());
+}
+
+#[test]
+fn a_noted_hash_before_a_break_still_proves_what_is_before_it() {
+    let folder = some();
+    let noted = last_hash(&folder);
+    folder.add([login("carol", "ok")]);
+    let text = std::fs::read_to_string(folder.file()).unwrap();
+    std::fs::write(folder.file(), text.replace("carol", "Carol")).unwrap();
+    let (code, json) = folder.found(expecting(&noted));
+    assert_eq!(code, ExitCode::FAILURE);
+    assert_eq!(
+        (&json["expected"]["seq"], &json["broken"]["seq"]),
+        (&6.into(), &7.into())
+    );
+}
+
+#[test]
+fn a_hash_is_64_hexadecimal_digits() {
+    use clap::Parser as _;
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: verify::Args,
+    }
+    let parse = |hash: &str| Line::try_parse_from(["verify", "--expect-last", hash]);
+    assert_eq!(
+        parse(&"aB".repeat(32)).ok().unwrap().args.expect_last,
+        Some("ab".repeat(32))
+    );
+    for wrong in ["", "ab", &"a".repeat(63), &"a".repeat(65), &"g".repeat(64)] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(Line::try_parse_from(["verify"]).ok().unwrap().args.from, None);
+}
+
+#[test]
+fn a_log_without_its_beginning_is_not_whole() {
+    let folder = some();
+    let whole = std::fs::read_to_string(folder.file()).unwrap();
+    let headless: String = whole.split_inclusive('\n').skip(2).collect();
+    std::fs::write(folder.file(), headless).unwrap();
+    let (code, text) = folder.verify(false);
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(
+        text.starts_with("broken: the log begins with record 3, not with record 1: "),
+        "{text}"
+    );
+    assert_eq!(folder.found(verify::Args::default()).1["log"]["first_seq"], 3);
+    for (from, expected) in [
+        (Some(2), ExitCode::FAILURE),
+        (Some(3), ExitCode::SUCCESS),
+        (Some(4), ExitCode::FAILURE),
+    ] {
+        assert_eq!(
+            folder
+                .found(verify::Args {
+                    from,
+                    ..verify::Args::default()
+                })
+                .0,
+            expected,
+            "{from:?}"
+        );
+    }
+    std::fs::write(folder.file(), "").unwrap();
+    for from in [None, Some(3)] {
+        let (code, json) = folder.found(verify::Args {
+            from,
+            ..verify::Args::default()
+        });
+        assert_eq!(code, ExitCode::FAILURE);
+        assert_eq!(json["faults"], serde_json::json!(["the log has no records"]));
+    }
+}
+
+#[test]
+fn repairs_are_named() {
+    let folder = some();
+    assert_eq!(
+        folder.found(verify::Args::default()).1["repairs"],
+        serde_json::json!([])
+    );
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(folder.file())
+        .unwrap();
+    file.write_all(b"{\"seq\":7").unwrap();
+    // Whoever names themselves so is no repair.
+    folder.add([login("\"kind\":\"system\",\"what\":\"log.repaired\"", "ok")]);
+    let (code, text) = folder.verify(false);
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(
+        text.ends_with(
+            "note: repairs after a crash: 1\n  record 7 in audit-00000000000000000001.jsonl: 8 bytes that are no \
+             whole record moved from audit-00000000000000000001.jsonl to audit-00000000000000000001.torn-0\n"
+        ),
+        "{text}"
+    );
+    let repairs = folder.found(verify::Args::default()).1["repairs"].clone();
+    assert_eq!(repairs.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&repairs[0]["seq"], &repairs[0]["file"]),
+        (&7.into(), &"audit-00000000000000000001.jsonl".into())
+    );
+}
+
 #[test]
 fn no_log_is_a_mistake_in_usage() {
     let args = Args {
@@ -356,7 +547,7 @@ fn no_log_is_a_mistake_in_usage() {
                 data: Some(std::env::temp_dir().join("portcullis-nothing-is-here")),
                 dir: None,
             },
-            json: false,
+            ..verify::Args::default()
         }),
     };
     let failure = run(&args, &mut Vec::new()).unwrap_err();

@@ -113,3 +113,86 @@ async fn what_is_kept_is_private() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_lost_master_key_is_not_made_anew_and_a_lost_password_is() -> Outcome {
+    let data = Scratch::new("lost")?;
+    let first = portcullis().up_in(data.path()).await?;
+    let before = first.ready().password.clone();
+    let made = crate::audit(&first, &["--kind", "system"])?;
+    assert_eq!(
+        made.iter()
+            .filter(|record| crate::text(record, "/what") == "key.made")
+            .count(),
+        4,
+        "{made:#?}"
+    );
+    first.stop()?;
+
+    let second = portcullis().arg("--new-password").up_in(data.path()).await?;
+    assert!(second.ready().password.is_some() && second.ready().password != before);
+    portcullis_testkit::login(&second, "notes:read").await?;
+    second.stop()?;
+
+    let master = data.path().join("master.key");
+    fs::rename(&master, data.path().join("elsewhere"))?;
+    let folder = data.path().display().to_string();
+    let refused = portcullis().run(["up", "--listen", "127.0.0.1:0", "--data", &folder])?;
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("no master key"), "{}", refused.stderr);
+    assert!(!master.exists(), "nothing that looks like the lost key");
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_its_log_nothing_happens_and_with_it_everything_does_again() -> Outcome {
+    let data = Scratch::new("logless")?;
+    let running = portcullis().up_in(data.path()).await?;
+    let token = script_token(&running, "notes:read notes:write").await?;
+    let add = || {
+        mcp::call(
+            &running.ready().mcp_url,
+            "add_note",
+            &json!({"text": "on record"}),
+        )
+        .bearer(&token)
+        .send()
+    };
+    assert_eq!(add().await?.status, 200);
+
+    let (log, away) = (data.path().join("audit"), data.path().join("away"));
+    fs::rename(&log, &away)?;
+    let refused = add().await?;
+    assert_eq!(
+        (refused.status, refused.header("retry-after").is_empty()),
+        (503, false),
+        "{}",
+        refused.text()
+    );
+    fs::rename(&away, &log)?;
+    // The log is tried again every quarter of a second, not for each call.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while add().await?.status != 200 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "calls are still refused:\n{}",
+            running.logs()
+        );
+    }
+
+    let listed = mcp::call(&running.ready().mcp_url, "list_notes", &json!({}))
+        .bearer(&token)
+        .send()
+        .await?
+        .json()?;
+    let notes = listed
+        .pointer("/result/structuredContent/notes")
+        .and_then(serde_json::Value::as_array)
+        .map(Vec::len);
+    assert_eq!(notes, Some(2), "{listed}");
+    let decisions = crate::audit(&running, &["--tool", "add_note", "--kind", "decision"])?;
+    assert!(decisions.len() >= 2, "{decisions:#?}");
+    let verified = portcullis().run(["audit", "verify", "--data", &data.path().display().to_string()])?;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    Ok(())
+}

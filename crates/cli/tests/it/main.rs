@@ -15,6 +15,7 @@ mod records;
 mod restart;
 mod secrecy;
 mod streaming;
+mod upstreams;
 
 use portcullis_testkit::{Failure, Outcome, Portcullis, Request, Running};
 use serde_json::Value;

@@ -26,16 +26,18 @@ fn commands() -> Outcome<Vec<String>> {
 
 /// Splits a command line as a shell does, as far as the README needs it: quotes, no expansion.
 fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+    let mut words = Vec::new();
+    let mut word = String::new();
     let mut quote = None;
     for character in command.chars() {
         match (quote, character) {
             (None, '"' | '\'') => quote = Some(character),
             (Some(open), close) if open == close => quote = None,
-            (None, ' ') => words.push(String::new()),
-            (_, other) => words.last_mut().expect("there is always one").push(other),
+            (None, ' ') => words.push(std::mem::take(&mut word)),
+            (_, other) => word.push(other),
         }
     }
+    words.push(word);
     words.retain(|word| !word.is_empty());
     words
 }

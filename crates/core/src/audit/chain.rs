@@ -44,19 +44,6 @@ impl Chain {
         }
     }
 
-    /// A log that ends with this line (without its line feed).
-    ///
-    /// # Errors
-    /// [`Broken`] when the line is no record or its own hash does not match it.
-    pub fn resume(last_line: &[u8]) -> Result<Self, Broken> {
-        let mut verifier = Verifier::new();
-        verifier.push(last_line)?;
-        Ok(Self {
-            next: verifier.summary.last_seq.saturating_add(1),
-            last: verifier.last,
-        })
-    }
-
     /// The sequence number that the next record gets.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
@@ -107,8 +94,9 @@ fn write_line(out: &mut Vec<u8>, seq: u64, prev: &[u8; HASH], now: UnixTime, eve
 
 /// Checks the lines of a log, file after file, from its first one.
 ///
-/// What it cannot see is the end: a log whose last records were cut off is a shorter log. Compare the last hash with
-/// one that was kept elsewhere.
+/// No key is in the chain: what it shows is that records changed and their hashes did not. It cannot show that records
+/// were cut off the end, nor that everything from some record on was written anew, hashes included. For that, look for
+/// a hash that was noted elsewhere among those of [`last_hash`](Self::last_hash): it proves its record and all before it.
 #[derive(Debug)]
 pub struct Verifier {
     file: Option<String>,
@@ -120,6 +108,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// Before the first line. The first record may have any sequence number: older files may be archived elsewhere.
+    /// Whether that is so is for whoever knows to judge, by [`Summary::first_seq`].
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -179,6 +168,29 @@ impl Verifier {
         }
     }
 
+    /// Hash of the last record that held, in hexadecimal: it stands for this record and all before it.
+    #[must_use]
+    pub fn last_hash(&self) -> Option<&str> {
+        (self.summary.records > 0)
+            .then(|| std::str::from_utf8(&self.last).ok())
+            .flatten()
+    }
+
+    /// Sequence number of the last record that held.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<u64> {
+        (self.summary.records > 0).then_some(self.summary.last_seq)
+    }
+
+    /// The chain that goes on after the last record that held.
+    #[must_use]
+    pub fn chain(&self) -> Option<Chain> {
+        (self.summary.records > 0).then(|| Chain {
+            next: self.summary.last_seq.saturating_add(1),
+            last: self.last,
+        })
+    }
+
     /// What held.
     #[must_use]
     pub fn finish(self) -> Summary {
@@ -218,7 +230,7 @@ impl Default for Verifier {
 pub struct Summary {
     /// How many records held.
     pub records: u64,
-    /// Sequence number of the first; above 1 when older files are elsewhere.
+    /// Sequence number of the first; above 1 when older records are missing, or elsewhere.
     pub first_seq: u64,
     /// Sequence number of the last.
     pub last_seq: u64,

@@ -78,6 +78,7 @@ fn every_reason_has_its_answer() {
         (Reason::BodyTooLarge { limit: 9 }, "413 -31413 http.body-too-large".to_owned()),
         (Reason::BodyTooSlow, "408 -31408 http.body-too-slow".to_owned()),
         (Reason::BodyBroken, "400 -31400 http.body-broken".to_owned()),
+        (Reason::TooManyStreams { limit: 9 }, "429 -31429 http.too-many-streams | 10".to_owned()),
         (Reason::SessionNeeded, "400 -31400 session.needed".to_owned()),
         (Reason::SessionUnknown, "404 -31404 session.unknown".to_owned()),
         (Reason::RecorderUnavailable(RecorderUnavailable("d".to_owned())), "503 -31503 audit.unavailable | 5".to_owned()),

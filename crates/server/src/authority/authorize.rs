@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::{Request, State};
+use axum::http::header;
 use axum::response::Response;
 use portcullis_core::audit::Consent;
-use portcullis_core::ids::{ClientId, ScopeSet};
+use portcullis_core::ids::{ClientId, ScopeSet, Subject};
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::authorization::{
     Addressed, Answered, Asking, Authenticated, AuthorizationRequest, Consented, Recalled,
@@ -15,6 +15,7 @@ use portcullis_core::oauth::server::parameters::Parameters;
 
 use super::browser::{Browser, Purpose};
 use super::refusal::Failure;
+use super::throttle::Network;
 use super::{Authority, pages, request, with_implied};
 
 /// Where a request stops.
@@ -38,19 +39,19 @@ impl From<Box<Answered>> for Stop {
 }
 
 /// `GET`: where a client sends the browser.
-pub(super) async fn show(
-    State(authority): State<Arc<Authority>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let query = query.unwrap_or_default();
+pub(super) async fn show(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    let from = Network::of(request::peer(&request));
+    let (head, _) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default();
     let answer = async {
-        let browser = authority.site.browser(&headers, &*authority.deps.random)?;
-        let asked = authority.asked(&query).await?;
-        match authority.recalled(asked, &browser).await? {
-            None => Ok(authority.login_page(&browser, &query, None).await),
-            Some(Recalled::Consented(consented)) => authority.issue(consented).await,
-            Some(Recalled::Ask(asking)) => Ok(authority.consent_page(&asking, &browser, &query)),
+        let browser = authority.site.browser(&head.headers, &*authority.deps.random)?;
+        let asked = authority.asked(query, from).await?;
+        let Some(user) = authority.user(&browser).await? else {
+            return Ok(authority.login_page(&asked, &browser, query, None));
+        };
+        match authority.recalled(asked, user).await? {
+            Recalled::Consented(consented) => authority.issue(consented).await,
+            Recalled::Ask(asking) => Ok(authority.consent_page(&asking, &browser, query)),
         }
     };
     answer.await.unwrap_or_else(|stop| authority.stopped(stop))
@@ -58,6 +59,7 @@ pub(super) async fn show(
 
 /// `POST`: what the user says on the consent page.
 pub(super) async fn answer(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    let from = Network::of(request::peer(&request));
     let (head, body) = request.into_parts();
     let answer = async {
         let form = request::form(&head.headers, &head.uri, body).await?;
@@ -68,27 +70,36 @@ pub(super) async fn answer(State(authority): State<Arc<Authority>>, request: Req
         {
             return Err(Stop::Page(Failure::Form));
         }
-        let asked = authority.asked(query).await?;
-        let recalled = authority.recalled(asked, &browser).await?;
-        match (recalled, form.once("decision")?) {
+        let asked = authority.asked(query, from).await?;
+        let Some(user) = authority.user(&browser).await? else {
             // The session ended while the page was open.
-            (None, _) => Ok(authority.login_page(&browser, query, None).await),
-            (Some(Recalled::Consented(consented)), Some("approve")) => authority.issue(consented).await,
-            (Some(Recalled::Consented(consented)), Some("deny")) => {
+            return Ok(authority.login_page(&asked, &browser, query, None));
+        };
+        let recalled = authority.recalled(asked, user).await?;
+        match (recalled, form.once("decision")?) {
+            // Everything was allowed meanwhile, on another page.
+            (Recalled::Consented(consented), Some("approve")) => {
+                authority.record_consent(consented.authenticated(), "ok").await?;
+                authority.issue(consented).await
+            }
+            (Recalled::Consented(consented), Some("deny")) => {
+                authority
+                    .record_consent(consented.authenticated(), Refusal::ConsentDenied.code())
+                    .await?;
                 let to = consented.authenticated().request().addressed().clone();
                 Err(Stop::Answer(Box::new(Answered {
                     to,
                     refusal: Refusal::ConsentDenied,
                 })))
             }
-            (Some(Recalled::Ask(asking)), Some("approve")) => authority.approved(asking).await,
-            (Some(Recalled::Ask(asking)), Some("deny")) => {
+            (Recalled::Ask(asking), Some("approve")) => authority.approved(asking).await,
+            (Recalled::Ask(asking), Some("deny")) => {
                 authority
                     .record_consent(asking.authenticated(), Refusal::ConsentDenied.code())
                     .await?;
                 Err(Stop::Answer(Box::new(asking.deny())))
             }
-            (Some(_), _) => Err(Refusal::Malformed("decision").into()),
+            (Recalled::Consented(_) | Recalled::Ask(_), _) => Err(Refusal::Malformed("decision").into()),
         }
     };
     answer.await.unwrap_or_else(|stop| authority.stopped(stop))
@@ -96,37 +107,31 @@ pub(super) async fn answer(State(authority): State<Arc<Authority>>, request: Req
 
 impl Authority {
     /// The request that a query makes, checked from scratch.
-    async fn asked(&self, query: &str) -> Result<AuthorizationRequest, Stop> {
+    async fn asked(&self, query: &str, from: Network) -> Result<AuthorizationRequest, Stop> {
         if query.len() > request::QUERY_BYTES {
             return Err(Refusal::TooLarge.into());
         }
         let parameters = Parameters::parse(query.as_bytes())?;
         let id = ClientId::parse(parameters.required("client_id")?).map_err(|_| Refusal::UnknownClient)?;
-        let client = self.client(&id).await?;
+        let client = self.client(&id, from).await?;
         let addressed = Addressed::new(client, &parameters)?;
         Ok(addressed.request(&parameters, &self.offers())?)
     }
 
-    /// With the browser's user and what they allowed before; `None` if nobody is logged in.
-    async fn recalled(
-        &self,
-        asked: AuthorizationRequest,
-        browser: &Browser,
-    ) -> Result<Option<Recalled>, Failure> {
+    /// Who is logged in in this browser.
+    async fn user(&self, browser: &Browser) -> Result<Option<Subject>, Failure> {
         if !browser.is_known() {
             return Ok(None);
         }
-        let Some(user) = self
-            .deps
-            .store
-            .session(&browser.cookie().hash(), self.now())
-            .await?
-        else {
-            return Ok(None);
-        };
+        let session = browser.cookie().hash();
+        Ok(self.deps.store.session(&session, self.now()).await?)
+    }
+
+    /// With what the user allowed before.
+    async fn recalled(&self, asked: AuthorizationRequest, user: Subject) -> Result<Recalled, Failure> {
         let authenticated = asked.authenticated(user);
         let allowed = self.allowed(&authenticated).await?;
-        Ok(Some(authenticated.recall(&allowed)))
+        Ok(authenticated.recall(&allowed))
     }
 
     async fn allowed(&self, authenticated: &Authenticated) -> Result<ScopeSet, Failure> {
@@ -204,17 +209,28 @@ impl Authority {
         }
     }
 
-    /// The login page for a request, which is checked again: what is wrong with it shows before anyone types a password.
-    pub(super) async fn login_page(
+    /// The login page after a failed login. The request is checked again.
+    pub(super) async fn login_again(
         &self,
+        browser: &Browser,
+        query: &str,
+        from: Network,
+        wrong: &Failure,
+    ) -> Response {
+        match self.asked(query, from).await {
+            Ok(asked) => self.login_page(&asked, browser, query, Some(wrong)),
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    /// The login page for a request that was checked: what is wrong with one shows before anyone types a password.
+    fn login_page(
+        &self,
+        asked: &AuthorizationRequest,
         browser: &Browser,
         query: &str,
         wrong: Option<&Failure>,
     ) -> Response {
-        let asked = match self.asked(query).await {
-            Ok(asked) => asked,
-            Err(stop) => return self.stopped(stop),
-        };
         let title = self
             .described(asked.resource())
             .map(|(resource, _)| resource.title.clone())

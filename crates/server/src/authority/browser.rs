@@ -1,8 +1,10 @@
 //! The browser's side: where we are, its cookie, and proof that a form is one of ours.
 //!
-//! There is one cookie, an unguessable text. Before a login nobody is behind it; it only ties forms to this browser. A login
+//! The cookie is an unguessable text. Before a login nobody is behind it; it only ties forms to this browser. A login
 //! replaces it with the text of a session. A form's token is an HMAC under the cookie of what the form is for, so that
 //! nothing needs to be kept for it, and a form for one request is worth nothing for another.
+//!
+//! A second cookie stays after the session: it says that a user logged in here before, and opens nothing.
 
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -19,6 +21,7 @@ pub(super) struct Site {
     path: String,
     origin: String,
     cookie: String,
+    device: String,
     secure: bool,
 }
 
@@ -51,6 +54,7 @@ impl Site {
             base,
             path,
             origin,
+            device: format!("{cookie}-device"),
             cookie,
             secure,
         }
@@ -72,33 +76,35 @@ impl Site {
         headers: &HeaderMap,
         random: &dyn SecureRandom,
     ) -> Result<Browser, RandomUnavailable> {
-        let cookies = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let mut ours = cookies.flat_map(|list| list.split(';')).filter_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
-            (name == self.cookie).then_some(value)
-        });
-        match (ours.next(), ours.next()) {
-            (Some(one), None) if one.len() == 43 => Ok(Browser {
-                cookie: Opaque::presented(one),
-                known: true,
-            }),
-            (Some(_) | None, _) => Browser::new(random),
+        match only(headers, &self.cookie) {
+            Some(cookie) => Ok(Browser { cookie, known: true }),
+            None => Browser::new(random),
         }
+    }
+
+    /// What a browser says to have been given at an earlier login.
+    pub(super) fn device(&self, headers: &HeaderMap) -> Option<Opaque> {
+        only(headers, &self.device)
     }
 
     /// The `Set-Cookie` that makes a browser come back as this one. Without a lifetime it is forgotten with the window.
     pub(super) fn set_cookie(&self, browser: &Browser, lifetime: Option<Lifetime>) -> Option<HeaderValue> {
+        self.set(&self.cookie, &browser.cookie, lifetime)
+    }
+
+    /// The `Set-Cookie` by which a browser is known at its next login.
+    pub(super) fn set_device(&self, device: &Opaque, lifetime: Lifetime) -> Option<HeaderValue> {
+        self.set(&self.device, device, Some(lifetime))
+    }
+
+    fn set(&self, name: &str, value: &Opaque, lifetime: Option<Lifetime>) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
         let age = lifetime
             .map(|lifetime| format!("; Max-Age={}", lifetime.as_secs()))
             .unwrap_or_default();
         let text = format!(
-            "{}={}; Path=/; HttpOnly; SameSite=Lax{secure}{age}",
-            self.cookie,
-            browser.cookie.reveal()
+            "{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}{age}",
+            value.reveal()
         );
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
@@ -111,6 +117,22 @@ impl Site {
         let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
         says("sec-fetch-site").is_some_and(|site| site != b"same-origin")
             || says("origin").is_some_and(|origin| origin != b"null" && origin != self.origin.as_bytes())
+    }
+}
+
+/// The cookie of this name, if there is one and it can be one of ours.
+fn only(headers: &HeaderMap, name: &str) -> Option<Opaque> {
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut values = cookies.flat_map(|list| list.split(';')).filter_map(|pair| {
+        let (given, value) = pair.trim().split_once('=')?;
+        (given == name).then_some(value)
+    });
+    match (values.next(), values.next()) {
+        (Some(one), None) if one.len() == 43 => Some(Opaque::presented(one)),
+        (Some(_) | None, _) => None,
     }
 }
 

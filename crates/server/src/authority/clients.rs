@@ -12,6 +12,7 @@ use portcullis_core::time::UnixTime;
 
 use super::Authority;
 use super::refusal::Failure;
+use super::throttle::Network;
 use crate::store::{self, Store};
 
 /// Shortest secret of a client, in bytes: 128 bits in base64url. Only a hash that is quick to compute is kept of it.
@@ -70,10 +71,14 @@ pub async fn ensure_confidential(
 
 impl Authority {
     /// The client that an authorization request names: a kept one, or one of a metadata document.
-    pub(super) async fn client(&self, id: &ClientId) -> Result<Client, Failure> {
+    pub(super) async fn client(&self, id: &ClientId, from: Network) -> Result<Client, Failure> {
         if DocumentUrl::is_meant(id) {
-            return self.document_client(id).await;
+            return self.document_client(id, from).await;
         }
+        self.kept_client(id).await
+    }
+
+    async fn kept_client(&self, id: &ClientId) -> Result<Client, Failure> {
         Ok(self.deps.store.client(id).await?.ok_or(Refusal::UnknownClient)?)
     }
 
@@ -81,7 +86,7 @@ impl Authority {
     /// redeem or refresh was bound to its id when it authorized.
     pub(super) async fn redeeming_client(&self, id: &ClientId) -> Result<Client, Failure> {
         if !DocumentUrl::is_meant(id) {
-            return self.client(id).await;
+            return self.kept_client(id).await;
         }
         Ok(Client {
             id: id.clone(),

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::Authority;
 use super::refusal::Failure;
+use super::throttle::{Network, Throttle};
 
 /// Most documents kept.
 const KEPT: usize = 1000;
@@ -25,8 +26,14 @@ const KEPT: usize = 1000;
 const USUAL: Lifetime = Lifetime::from_minutes(5);
 /// The longest that one is kept, whatever its host says.
 const LONGEST: Lifetime = Lifetime::from_hours(24);
+/// How long one that cannot be used is not fetched again.
+const FAILED: Lifetime = Lifetime::from_minutes(1);
 /// Most fetches at one time: anyone can make us fetch.
 const FETCHES: usize = 8;
+/// Most fetches for one address within [`FETCHES_WITHIN`].
+pub(super) const FETCHES_PER_ADDRESS: u32 = 30;
+/// The window of these.
+const FETCHES_WITHIN: Lifetime = Lifetime::from_minutes(1);
 
 const LIMITS: Limits = Limits {
     body: limits::CLIENT_METADATA_BYTES,
@@ -36,28 +43,37 @@ const LIMITS: Limits = Limits {
 pub(super) struct Documents {
     fetcher: Fetcher,
     hosts: Hosts,
-    kept: Mutex<HashMap<ClientId, (Client, UnixTime)>>,
+    clients: Kept<Client>,
+    failures: Kept<Refusal>,
     turns: Semaphore,
+    fetches: Throttle<Network>,
 }
+
+/// What came of fetching, until it is over.
+struct Kept<V>(Mutex<HashMap<ClientId, (V, UnixTime)>>);
 
 impl Documents {
     pub(super) fn new(fetcher: Fetcher, hosts: Hosts) -> Self {
         Self {
             fetcher,
             hosts,
-            kept: Mutex::new(HashMap::new()),
+            clients: Kept::new(),
+            failures: Kept::new(),
             turns: Semaphore::new(FETCHES),
+            fetches: Throttle::new(FETCHES_WITHIN),
         }
     }
 
-    fn fresh(&self, id: &ClientId, now: UnixTime) -> Option<Client> {
-        let kept = self.kept();
-        let (client, until) = kept.get(id)?;
-        (*until > now).then(|| client.clone())
-    }
-
-    async fn fetch(&self, url: &DocumentUrl) -> Result<(Client, Lifetime), Refusal> {
+    async fn fetch(
+        &self,
+        url: &DocumentUrl,
+        from: Network,
+        now: UnixTime,
+    ) -> Result<(Client, Lifetime), Refusal> {
         let refused = |why: String| Refusal::ClientDocument(why);
+        self.fetches
+            .attempt(&from, FETCHES_PER_ADDRESS, now)
+            .map_err(|_| Refusal::DocumentQuota)?;
         let _turn = self
             .turns
             .acquire()
@@ -81,32 +97,56 @@ impl Documents {
         }
         Ok((url.read(answer.body())?, lifetime(answer.headers())))
     }
+}
 
-    fn keep(&self, client: &Client, until: UnixTime, now: UnixTime) {
+impl<V: Clone> Kept<V> {
+    fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    fn fresh(&self, id: &ClientId, now: UnixTime) -> Option<V> {
+        let kept = self.kept();
+        let (value, until) = kept.get(id)?;
+        (*until > now).then(|| value.clone())
+    }
+
+    fn keep(&self, id: &ClientId, value: &V, until: UnixTime, now: UnixTime) {
         let mut kept = self.kept();
         if kept.len() >= KEPT {
             kept.retain(|_, (_, until)| *until > now);
         }
         // A full table keeps what it has: whoever floods it fetches their own documents again.
-        if kept.len() < KEPT || kept.contains_key(&client.id) {
-            kept.insert(client.id.clone(), (client.clone(), until));
+        if kept.len() < KEPT || kept.contains_key(id) {
+            kept.insert(id.clone(), (value.clone(), until));
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<ClientId, (Client, UnixTime)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, HashMap<ClientId, (V, UnixTime)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Authority {
     /// The client of a metadata document.
-    pub(super) async fn document_client(&self, id: &ClientId) -> Result<Client, Failure> {
+    pub(super) async fn document_client(&self, id: &ClientId, from: Network) -> Result<Client, Failure> {
         let now = self.now();
-        if let Some(client) = self.documents.fresh(id, now) {
+        if let Some(client) = self.documents.clients.fresh(id, now) {
             return Ok(client);
         }
+        if let Some(refusal) = self.documents.failures.fresh(id, now) {
+            return Err(refusal.into());
+        }
         let url = DocumentUrl::parse(id, self.documents.hosts)?;
-        let fetched = self.documents.fetch(&url).await;
+        let fetched = self.documents.fetch(&url, from, now).await;
+        if let Err(refusal @ Refusal::ClientDocument(why)) = &fetched {
+            // For the operator alone: whoever asked could be looking for what answers where.
+            tracing::info!(
+                client = id.as_str(),
+                why,
+                "a client's metadata document cannot be used"
+            );
+            self.documents.failures.keep(id, refusal, now.plus(FAILED), now);
+        }
         let read = fetched.as_ref().ok().map(|(client, _)| client);
         self.record(Registration {
             client: Some(id.to_string()),
@@ -117,7 +157,7 @@ impl Authority {
         })
         .await?;
         let (client, lifetime) = fetched?;
-        self.documents.keep(&client, now.plus(lifetime), now);
+        self.documents.clients.keep(id, &client, now.plus(lifetime), now);
         Ok(client)
     }
 }

@@ -28,7 +28,6 @@ mod tests;
 mod throttle;
 mod token;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -47,6 +46,8 @@ use portcullis_net::fetch::Fetcher;
 
 use crate::custody::Keyring;
 use crate::store::Store;
+
+use throttle::{Network, Throttle};
 
 /// A resource that tokens are issued for.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ pub struct Settings {
     pub refresh_absolute_lifetime: Lifetime,
     /// How long a browser stays logged in.
     pub session_lifetime: Lifetime,
-    /// Most clients that may register themselves within an hour.
+    /// Most clients that may register themselves within an hour, from all addresses together. Each address has less.
     pub registrations_per_hour: u64,
     /// Which hosts may publish client metadata documents. The fetcher's reach must be as wide.
     pub document_hosts: Hosts,
@@ -94,7 +95,7 @@ impl Settings {
             refresh_idle_lifetime: Lifetime::from_days(14),
             refresh_absolute_lifetime: Lifetime::from_days(30),
             session_lifetime: Lifetime::from_hours(8),
-            registrations_per_hour: 1000,
+            registrations_per_hour: 10_000,
             document_hosts: Hosts::Public,
         }
     }
@@ -131,8 +132,10 @@ pub struct Authority {
     deps: Dependencies,
     site: browser::Site,
     documents: documents::Documents,
-    accounts: throttle::Throttle<String>,
-    addresses: throttle::Throttle<IpAddr>,
+    guesses: Throttle<(String, login::Guesser)>,
+    accounts: Throttle<String>,
+    addresses: Throttle<Network>,
+    registrations: Throttle<Network>,
 }
 
 impl Authority {
@@ -142,14 +145,17 @@ impl Authority {
         Arc::new(Self {
             site: browser::Site::of(&settings.issuer),
             documents: documents::Documents::new(deps.fetcher.clone(), settings.document_hosts),
-            accounts: throttle::Throttle::new(login::ATTEMPTS_PER_ACCOUNT, login::ATTEMPTS_WITHIN),
-            addresses: throttle::Throttle::new(login::ATTEMPTS_PER_ADDRESS, login::ATTEMPTS_WITHIN),
+            guesses: Throttle::new(login::ATTEMPTS_WITHIN),
+            accounts: Throttle::new(login::ATTEMPTS_WITHIN),
+            addresses: Throttle::new(login::ATTEMPTS_WITHIN),
+            registrations: Throttle::new(register::QUOTA_WITHIN),
             settings,
             deps,
         })
     }
 
-    /// All endpoints. Every request should carry [`crate::http::Peer`], which the listener adds: logins are throttled by it.
+    /// All endpoints. Every request should carry [`crate::http::Peer`], which the listener adds: what anyone may
+    /// ask for is counted by it.
     pub fn router(self: Arc<Self>) -> Router {
         let path = self.site.path();
         let at = |name: &str| format!("{path}{name}");
@@ -181,7 +187,13 @@ impl Authority {
         Router::new()
             .route(&at("/authorize"), get(authorize::show).post(authorize::answer))
             .route(&at("/login"), post(login::endpoint))
-            .merge(open.layer(map_response(cors::open)))
+            .method_not_allowed_fallback(refusal::no_such_method)
+            // Before the layer, so that pages of other origins can read this refusal too.
+            .merge(
+                open.method_not_allowed_fallback(refusal::no_such_method)
+                    .layer(map_response(cors::open)),
+            )
+            .fallback(refusal::no_such_address)
             .with_state(self)
     }
 

@@ -277,6 +277,7 @@ pub(super) fn error(failure: &Failure) -> Response {
             "Not available now",
             "Try again in a moment. If it stays like this, tell your operator.",
         ),
+        Failure::Address | Failure::Method => ("Nothing here", "Go back to your client and start again."),
         Failure::Form => ("This page is too old", "Go back to your client and start again."),
         Failure::Login | Failure::LoginThrottled(_) => {
             ("Not signed in", "Go back to your client and start again.")
@@ -285,6 +286,7 @@ pub(super) fn error(failure: &Failure) -> Response {
             "Unknown client",
             "The client must register again. Remove its saved login there, and start again.",
         ),
+        Failure::Refused(Refusal::DocumentQuota) => ("Not available now", "Try again in a minute."),
         Failure::Refused(_) => (
             "This request cannot be answered",
             "Something is wrong with the link that brought you here. Nothing was sent anywhere. Tell whoever made the client.",

@@ -2,7 +2,7 @@
 //!
 //! Texts are static: nothing that a caller sent comes back in an answer.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::access_token::NotIssued;
@@ -12,7 +12,7 @@ use portcullis_guard::recorder::RecorderUnavailable;
 use portcullis_net::offload::Lost;
 use serde_json::json;
 
-use super::people;
+use super::{pages, people};
 use crate::store;
 
 /// Why a request does not get what it asks for.
@@ -20,6 +20,10 @@ use crate::store;
 pub(super) enum Failure {
     /// It may not have it.
     Refused(Refusal),
+    /// Nothing is at this address.
+    Address,
+    /// What is at this address does not do that.
+    Method,
     /// The form is not one that we gave to this browser for this request, or came from elsewhere.
     Form,
     /// Name and password do not belong together.
@@ -45,6 +49,8 @@ impl Failure {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
+            Self::Address => "http.not-found",
+            Self::Method => "http.method-not-allowed",
             Self::Form => "browser.form",
             Self::Login => "login.invalid",
             Self::LoginThrottled(_) => "login.throttled",
@@ -56,6 +62,16 @@ impl Failure {
     pub(super) fn told(&self) -> Told {
         match self {
             Self::Refused(refusal) => told(refusal),
+            Self::Address => Told {
+                status: StatusCode::NOT_FOUND,
+                error: "invalid_request",
+                says: "there is nothing at this address",
+            },
+            Self::Method => Told {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                error: "invalid_request",
+                says: "this address does not take this method",
+            },
             Self::Form => Told {
                 status: StatusCode::FORBIDDEN,
                 error: "access_denied",
@@ -104,7 +120,8 @@ impl Failure {
             Self::LoginThrottled(wait) => wait.as_secs(),
             Self::Unavailable(_) => 5,
             Self::Refused(Refusal::RegistrationQuota) => 600,
-            Self::Refused(_) | Self::Form | Self::Login => return,
+            Self::Refused(Refusal::DocumentQuota) => 60,
+            Self::Refused(_) | Self::Address | Self::Method | Self::Form | Self::Login => return,
         };
         response
             .headers_mut()
@@ -115,10 +132,35 @@ impl Failure {
     pub(super) fn log(&self) {
         match self {
             Self::Unavailable(detail) => tracing::error!(detail, "the authority could not answer"),
-            Self::Refused(_) | Self::Form | Self::Login | Self::LoginThrottled(_) => {
+            Self::Refused(_)
+            | Self::Address
+            | Self::Method
+            | Self::Form
+            | Self::Login
+            | Self::LoginThrottled(_) => {
                 tracing::debug!(code = self.code(), "the authority refused");
             }
         }
+    }
+}
+
+/// The answer at an address where nothing is.
+pub(super) async fn no_such_address(headers: HeaderMap) -> Response {
+    in_kind(&Failure::Address, &headers)
+}
+
+/// The answer to a method that an address does not take. The router adds `Allow` (RFC 9110 §15.5.6).
+pub(super) async fn no_such_method(headers: HeaderMap) -> Response {
+    in_kind(&Failure::Method, &headers)
+}
+
+/// A page for whoever asks for pages, JSON for all others.
+fn in_kind(failure: &Failure, headers: &HeaderMap) -> Response {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    if accepted.any(|value| value.to_str().is_ok_and(|list| list.contains("text/html"))) {
+        pages::error(failure)
+    } else {
+        failure.json(Shown::Elsewhere)
     }
 }
 
@@ -161,8 +203,17 @@ fn told(refusal: &Refusal) -> Told {
             bad("invalid_request", "only code_challenge_method=S256 is supported")
         }
         Refusal::Malformed(_) => bad("invalid_request", "a parameter is malformed"),
+        Refusal::ParametersInQuery => bad(
+            "invalid_request",
+            "send the parameters in the body; the address takes none",
+        ),
         Refusal::UnknownClient => unauthorized("the client is not known here; register it again"),
         Refusal::ClientDocument(_) => unauthorized("the client's metadata document cannot be used"),
+        Refusal::DocumentQuota => Told {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            error: "temporarily_unavailable",
+            says: "there are too many client metadata documents to fetch now; wait a minute",
+        },
         Refusal::ClientAuthentication => unauthorized("client authentication failed"),
         Refusal::ClientAuthenticationTwice => {
             bad("invalid_request", "the client authenticates in more than one way")
@@ -298,6 +349,18 @@ mod tests {
             ),
             (Refusal::TooLarge, "request.too-large", 413, "invalid_request"),
             (Refusal::TooSlow, "request.too-slow", 408, "invalid_request"),
+            (
+                Refusal::ParametersInQuery,
+                "request.parameters-in-query",
+                400,
+                "invalid_request",
+            ),
+            (
+                Refusal::DocumentQuota,
+                "client.document-quota",
+                429,
+                "temporarily_unavailable",
+            ),
             (Refusal::UnknownClient, "client.unknown", 401, "invalid_client"),
             (
                 Refusal::ClientDocument(String::new()),

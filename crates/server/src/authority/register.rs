@@ -13,17 +13,26 @@ use serde_json::{Value, json};
 
 use super::documents::hosts;
 use super::refusal::{Failure, Shown};
+use super::throttle::Network;
 use super::{Authority, request};
+
+/// Most registrations from one address within [`QUOTA_WITHIN`].
+pub(super) const PER_ADDRESS: u32 = 60;
+/// The same for this machine, all of whose agents have one address.
+pub(super) const FROM_LOOPBACK: u32 = 1000;
+/// The window of these, and of the bound for all addresses together.
+pub(super) const QUOTA_WITHIN: Lifetime = Lifetime::from_hours(1);
 
 /// The endpoint.
 pub(super) async fn endpoint(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    let from = Network::of(request::peer(&request));
     let (head, body) = request.into_parts();
     let wish = async {
         request::media_type(&head.headers, "application/json")?;
         Wish::parse(&request::bytes(body, REGISTRATION_BYTES).await?)
     };
     let registered = match wish.await {
-        Ok(wish) => authority.register(wish).await,
+        Ok(wish) => authority.register(wish, from).await,
         Err(refusal) => Err(authority.not_registered(refusal, None).await),
     };
     match registered {
@@ -39,14 +48,15 @@ pub(super) async fn endpoint(State(authority): State<Arc<Authority>>, request: R
 }
 
 impl Authority {
-    async fn register(&self, wish: Wish) -> Result<Value, Failure> {
+    async fn register(&self, wish: Wish, from: Network) -> Result<Value, Failure> {
         let now = self.now();
-        let recent = self
-            .deps
-            .store
-            .registered_since(now.minus(Lifetime::from_hours(1)))
-            .await?;
-        if recent >= self.settings.registrations_per_hour {
+        let quota = match from {
+            Network::Loopback => FROM_LOOPBACK,
+            Network::At(_) | Network::Unknown => PER_ADDRESS,
+        };
+        let allowed = self.registrations.attempt(&from, quota, now);
+        let recent = self.deps.store.registered_since(now.minus(QUOTA_WITHIN)).await?;
+        if allowed.is_err() || recent >= self.settings.registrations_per_hour {
             return Err(self
                 .not_registered(Refusal::RegistrationQuota, Some(wish.name.as_str()))
                 .await);

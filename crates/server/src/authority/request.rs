@@ -27,7 +27,7 @@ pub(super) async fn form(headers: &HeaderMap, uri: &Uri, body: Body) -> Result<P
     media_type(headers, FORM)?;
     // Parameters in two places are parameters twice (RFC 6749 §3.2), and a query ends up in logs.
     if uri.query().is_some() {
-        return Err(Refusal::Malformed("request"));
+        return Err(Refusal::ParametersInQuery);
     }
     Parameters::parse(&bytes(body, FORM_BYTES).await?)
 }

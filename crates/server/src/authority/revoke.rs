@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_core::audit::{Token, TokenResult};
 use portcullis_core::oauth::server::Refusal;
@@ -24,7 +24,7 @@ pub(super) async fn endpoint(State(authority): State<Arc<Authority>>, request: R
         Err(refusal) => Err(refusal.into()),
     };
     match authority.recorded(answer, record).await {
-        Ok(()) => StatusCode::OK.into_response(),
+        Ok(()) => (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response(),
         Err(failure) => failure.json(shown(&head.headers)),
     }
 }

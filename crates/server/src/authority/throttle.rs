@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -9,9 +10,34 @@ use portcullis_core::time::{Lifetime, UnixTime};
 /// Most keys remembered.
 pub(super) const KEYS: usize = 10_000;
 
-/// At most so many attempts per key and window.
+/// Where a request comes from, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    /// This machine, under whichever of its loopback addresses.
+    Loopback,
+    /// An IPv4 address, or the /64 of an IPv6 address: whoever has one usually has all of it (RFC 6177).
+    At(IpAddr),
+    /// The listener did not say. All such requests count as one's.
+    Unknown,
+}
+
+impl Network {
+    /// The network of an address.
+    pub(super) fn of(peer: Option<IpAddr>) -> Self {
+        match peer {
+            None => Self::Unknown,
+            Some(peer) if peer.is_loopback() => Self::Loopback,
+            Some(IpAddr::V4(peer)) => Self::At(peer.into()),
+            Some(IpAddr::V6(peer)) => {
+                let [a, b, c, d, ..] = peer.segments();
+                Self::At(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+        }
+    }
+}
+
+/// Attempts per key and window.
 pub(super) struct Throttle<K> {
-    limit: u32,
     window: Lifetime,
     counts: Mutex<HashMap<K, Count>>,
 }
@@ -23,19 +49,19 @@ struct Count {
 }
 
 impl<K: Eq + Hash + Clone> Throttle<K> {
-    pub(super) fn new(limit: u32, window: Lifetime) -> Self {
+    pub(super) fn new(window: Lifetime) -> Self {
         Self {
-            limit,
             window,
             counts: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Counts an attempt before it is made, so that parallel ones are all counted.
+    /// Counts an attempt, of which a key has at most `limit` within the window, before it is made, so that parallel ones are
+    /// all counted. One that is refused does not count.
     ///
     /// # Errors
     /// How long to wait.
-    pub(super) fn attempt(&self, key: &K, now: UnixTime) -> Result<(), Lifetime> {
+    pub(super) fn attempt(&self, key: &K, limit: u32, now: UnixTime) -> Result<(), Lifetime> {
         let mut counts = self.counts();
         if counts.len() >= KEYS && !counts.contains_key(key) {
             self.make_room(&mut counts, now);
@@ -50,7 +76,7 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
                 attempts: 0,
             };
         }
-        if count.attempts >= self.limit {
+        if count.attempts >= limit {
             let left = count
                 .since
                 .plus(self.window)
@@ -103,41 +129,55 @@ mod tests {
 
     #[test]
     fn at_the_limit_one_past_it_and_after_the_window() {
-        let throttle = Throttle::new(3, WINDOW);
+        let throttle = Throttle::new(WINDOW);
         for _ in 0..3 {
-            assert_eq!(throttle.attempt(&"a", START), Ok(()));
+            assert_eq!(throttle.attempt(&"a", 3, START), Ok(()));
         }
-        assert_eq!(throttle.attempt(&"a", START), Err(WINDOW));
-        assert_eq!(throttle.attempt(&"b", START), Ok(()));
+        assert_eq!(throttle.attempt(&"a", 3, START), Err(WINDOW));
+        assert_eq!(throttle.attempt(&"b", 3, START), Ok(()));
         let end = START.plus(WINDOW);
         assert_eq!(
-            throttle.attempt(&"a", end.minus(Lifetime::from_secs(1))),
+            throttle.attempt(&"a", 3, end.minus(Lifetime::from_secs(1))),
             Err(Lifetime::from_secs(1))
         );
-        assert_eq!(throttle.attempt(&"a", end), Ok(()));
+        assert_eq!(throttle.attempt(&"a", 3, end), Ok(()));
     }
 
     #[test]
     fn success_is_not_held_against_anyone() {
-        let throttle = Throttle::new(1, WINDOW);
+        let throttle = Throttle::new(WINDOW);
         for _ in 0..5 {
-            assert_eq!(throttle.attempt(&"a", START), Ok(()));
+            assert_eq!(throttle.attempt(&"a", 1, START), Ok(()));
             throttle.take_back(&"a");
         }
-        assert_eq!(throttle.attempt(&"a", START), Ok(()));
+        assert_eq!(throttle.attempt(&"a", 1, START), Ok(()));
         throttle.forget(&"a");
-        assert_eq!(throttle.attempt(&"a", START), Ok(()));
+        assert_eq!(throttle.attempt(&"a", 1, START), Ok(()));
     }
 
     #[test]
     fn the_table_does_not_grow_and_keeps_those_who_tried_most() {
-        let throttle = Throttle::new(2, WINDOW);
-        assert_eq!(throttle.attempt(&0, START), Ok(()));
-        assert_eq!(throttle.attempt(&0, START), Ok(()));
+        let throttle = Throttle::new(WINDOW);
+        assert_eq!(throttle.attempt(&0, 2, START), Ok(()));
+        assert_eq!(throttle.attempt(&0, 2, START), Ok(()));
         for key in 1..=KEYS {
-            assert_eq!(throttle.attempt(&key, START), Ok(()));
+            assert_eq!(throttle.attempt(&key, 2, START), Ok(()));
         }
         assert_eq!(throttle.counts().len(), KEYS);
-        assert_eq!(throttle.attempt(&0, START), Err(WINDOW));
+        assert_eq!(throttle.attempt(&0, 2, START), Err(WINDOW));
+    }
+
+    #[test]
+    fn one_who_has_many_addresses_counts_once() {
+        let of = |peer: &str| Network::of(Some(peer.parse().unwrap()));
+        assert_eq!(of("127.0.0.1"), Network::Loopback);
+        assert_eq!(
+            (of("127.9.9.9"), of("::1")),
+            (Network::Loopback, Network::Loopback)
+        );
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(Network::of(None), Network::Unknown);
     }
 }

@@ -97,6 +97,8 @@ impl Authority {
                     TokenResult::ReuseDetected
                 }
                 Failure::Refused(_)
+                | Failure::Address
+                | Failure::Method
                 | Failure::Form
                 | Failure::Login
                 | Failure::LoginThrottled(_)

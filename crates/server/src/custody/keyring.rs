@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis_core::ids::KeyId;
 use portcullis_core::jose::jwk::{PublicJwk, PublicKey, Use};
 use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::keys::{
@@ -26,6 +27,7 @@ pub struct Keyring {
     signer: Arc<Es256Signer>,
     jwks: Arc<JwksDocument>,
     descriptions: Vec<KeyDescription>,
+    made: Vec<KeyId>,
 }
 
 /// What opening a keyring works with.
@@ -68,10 +70,16 @@ impl Keyring {
         let _held = files::lock(dir)?;
         files::remove_unfinished(dir)?;
         let mut records = Record::read_all(dir)?;
+        let known: Vec<KeyId> = records.iter().map(|record| record.kid.clone()).collect();
         workshop.complete::<Signing>(&mut records)?;
         workshop.complete::<Sealing>(&mut records)?;
+        let new = records
+            .iter()
+            .map(|record| &record.kid)
+            .filter(|kid| !known.contains(kid));
+        let made = new.cloned().collect();
         records.sort_by(|a, b| a.kid.cmp(&b.kid));
-        workshop.assemble(&records)
+        workshop.assemble(&records, made)
     }
 
     /// Signs tokens with the enabled signing key.
@@ -84,6 +92,12 @@ impl Keyring {
     #[must_use]
     pub fn jwks(&self) -> Arc<JwksDocument> {
         Arc::clone(&self.jwks)
+    }
+
+    /// The keys that were not there when the keyring was opened. To be put on record.
+    #[must_use]
+    pub fn made(&self) -> &[KeyId] {
+        &self.made
     }
 
     /// All keys, for people.
@@ -187,7 +201,7 @@ impl Workshop<'_> {
         Ok(point)
     }
 
-    fn assemble(&self, records: &[Record]) -> Result<Arc<Keyring>, Error> {
+    fn assemble(&self, records: &[Record], made: Vec<KeyId>) -> Result<Arc<Keyring>, Error> {
         let mut signer = None;
         let mut published = Vec::new();
         let mut descriptions = Vec::new();
@@ -230,6 +244,7 @@ impl Workshop<'_> {
             signer: Arc::new(signer.ok_or(Error::Crypto("find the signing key"))?),
             jwks: Arc::new(JwksDocument::new(published)),
             descriptions,
+            made,
         }))
     }
 

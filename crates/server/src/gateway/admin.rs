@@ -9,6 +9,26 @@ use http::header::CONTENT_TYPE;
 use portcullis_guard::Reason;
 
 use super::{Shared, refused};
+use crate::sink::AuditLog;
+
+/// What calls need beyond the gateway itself, for `/readyz`.
+pub trait Readiness: std::fmt::Debug + Send + Sync {
+    /// Whether calls can be answered now.
+    ///
+    /// # Errors
+    /// Why not: the stable code that calls are refused with meanwhile, such as `audit.unavailable`.
+    fn ready(&self) -> Result<(), &'static str>;
+}
+
+/// No record, no call.
+impl Readiness for AuditLog {
+    fn ready(&self) -> Result<(), &'static str> {
+        match self.unavailable() {
+            None => Ok(()),
+            Some(why) => Err(Reason::RecorderUnavailable(why).code()),
+        }
+    }
+}
 
 /// The admin listener's routes.
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
@@ -17,12 +37,9 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router {
         .route("/healthz", get(async || "alive\n"))
         .route(
             "/readyz",
-            get(async move || {
-                if ready.stop.is_cancelled() {
-                    (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-                } else {
-                    (StatusCode::OK, "ready\n")
-                }
+            get(async move || match state(&ready) {
+                Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             }),
         )
         .route(
@@ -36,6 +53,13 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router {
         )
         .fallback(async || refused(&Reason::NotFound))
         .method_not_allowed_fallback(async || refused(&Reason::MethodNotAllowed { allow: "GET, HEAD" }))
+}
+
+fn state(shared: &Shared) -> Result<(), &'static str> {
+    if shared.stop.is_cancelled() {
+        return Err("stopping");
+    }
+    shared.readiness.ready()
 }
 
 /// The Prometheus text format. Reasons are slugs, so nothing needs escaping.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +12,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use portcullis_core::audit::Ending;
 use portcullis_core::forward;
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::wire::{Era, Method};
-use portcullis_guard::{Arrival, REQUEST_ID, Reason, Ticket};
+use portcullis_core::wire::{Era, Kind, Method};
+use portcullis_guard::{Arrival, REQUEST_ID, Reason, Stream, Ticket};
 use portcullis_net::fetch::{Body, full};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::Entry;
 use super::events;
@@ -33,19 +34,22 @@ pub(super) struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// What the caller gets. The ticket closes when the last of it is sent, or when the caller goes away.
+    /// What the caller gets. `stream` is the place of a stream that was asked for. The ticket closes when the last of it is sent, or when the caller goes away.
     ///
     /// # Errors
     /// The upstream's answer is none to pass on; the ticket is given back, still open.
     pub(super) async fn pass_on(
         self,
         response: http::Response<Body>,
+        stream: Option<Stream>,
         mut ticket: Ticket,
     ) -> Result<http::Response<Watched>, (UpstreamError, Ticket)> {
         let (head, body) = response.into_parts();
         ticket.answered(head.status.as_u16());
         let mut headers = forward::response_headers(&head.headers);
-        let checked = refused_us(head.status).and_then(|()| self.sessions(head.status, &mut headers));
+        let checked = refused_us(head.status)
+            .and_then(|()| self.readable(head.status, &headers, &body))
+            .and_then(|()| self.sessions(head.status, &mut headers));
         if let Err(error) = checked {
             return Err((error, ticket));
         }
@@ -53,13 +57,30 @@ impl Answered<'_> {
             Ok(filtered) => filtered,
             Err(error) => return Err((error, ticket)),
         };
+        let bounds = self.bounds(&headers, stream);
         if let Ok(request) = HeaderValue::from_str(ticket.request()) {
             headers.insert(REQUEST_ID, request);
         }
-        let mut response = http::Response::new(Watched::new(body, ticket, self.until(), farewell));
+        let mut response = http::Response::new(Watched::new(body, ticket, bounds, farewell));
         *response.status_mut() = head.status;
         *response.headers_mut() = headers;
         Ok(response)
+    }
+
+    /// A message is answered with JSON or with events (MCP, Streamable HTTP). Anything else with a status that
+    /// says all is well is a page of some other server, which no client should see as an answer.
+    fn readable(&self, status: StatusCode, headers: &HeaderMap, body: &Body) -> Result<(), UpstreamError> {
+        let answers = match self.info.kind {
+            Kind::Request => true,
+            Kind::Notification | Kind::Response => !body.is_end_stream(),
+            Kind::Transport => false,
+        };
+        if answers && status == StatusCode::OK && media_type(headers).is_none() {
+            return Err(UpstreamError::BadAnswer {
+                detail: "its content type is neither JSON nor an event stream",
+            });
+        }
+        Ok(())
     }
 
     /// A session belongs to whom the server gave it on `initialize`; nothing else gives one, and a stateless
@@ -132,7 +153,8 @@ impl Answered<'_> {
             | Method::EndSession
             | Method::Other(_) => return Ok((body, None)),
         };
-        if !status.is_success() {
+        // A list is a list whatever its status says; only an error page that is neither JSON nor events holds none.
+        if !status.is_success() && media_type(headers).is_none() {
             return Ok((body, None));
         }
         if headers.contains_key(CONTENT_ENCODING) {
@@ -167,19 +189,37 @@ impl Answered<'_> {
         events::message(&answer.into_response().into_body())
     }
 
-    /// A stream that has no end of its own ends with the token that opened it, and when the gateway stops.
-    fn until(&self) -> Option<Until> {
-        if !matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen) {
-            return None;
-        }
-        let now = self.entry.shared.guard.clock().now();
-        let left = self.who.expires().as_millis().saturating_sub(now.as_millis());
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        let stop = self.entry.shared.stop.clone();
-        Some(Box::pin(async move {
-            // An error is the time that is over, and either way the stream ends.
-            drop(tokio::time::timeout(left, stop.cancelled_owned()).await);
-        }))
+    /// What ends a stream before its own end: the gateway's stop, and silence. A stream that has no end of its
+    /// own ends with the token that opened it too. The answer to a call does not: the call was judged when it
+    /// was made, and what it did is not undone by keeping its result back.
+    fn bounds(&self, headers: &HeaderMap, stream: Option<Stream>) -> Option<Bounds> {
+        let place = match (stream, media_type(headers)) {
+            (Some(place), _) => place,
+            (None, Some(MediaType::EventStream)) => {
+                let streams = self.entry.endpoint.sessions().streams();
+                streams.count(self.principal.clone())
+            }
+            (None, Some(MediaType::Json) | None) => return None,
+        };
+        let stop = self.entry.shared.stop.clone().cancelled_owned();
+        let end: Pin<Box<dyn Future<Output = ()> + Send>> =
+            if matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen) {
+                let now = self.entry.shared.guard.clock().now();
+                let left = self.who.expires().as_millis().saturating_sub(now.as_millis());
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+                Box::pin(async move {
+                    // An error is the time that is over, and either way the stream ends.
+                    drop(tokio::time::timeout(left, stop).await);
+                })
+            } else {
+                Box::pin(stop)
+            };
+        let silence = self.entry.shared.stream_silence;
+        Some(Bounds {
+            end,
+            silence: (silence, Box::pin(sleep(silence))),
+            _place: place,
+        })
     }
 }
 
@@ -194,6 +234,9 @@ fn refused_us(status: StatusCode) -> Result<(), UpstreamError> {
         }
         status if status.is_redirection() => Err(UpstreamError::BadAnswer {
             detail: "it redirects elsewhere",
+        }),
+        status if status.is_informational() => Err(UpstreamError::BadAnswer {
+            detail: "it switches to another protocol",
         }),
         _ => Ok(()),
     }
@@ -217,23 +260,49 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     }
 }
 
-type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What a stream ends with, if it does not end by itself.
+struct Bounds {
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The longest, and what is left of it.
+    silence: (Duration, Pin<Box<Sleep>>),
+    /// Its place among the principal's streams.
+    _place: Stream,
+}
+
+impl Bounds {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.end.as_mut().poll(context)
+    }
+
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.silence.1.as_mut().poll(context)
+    }
+
+    fn heard(&mut self) {
+        let (longest, left) = &mut self.silence;
+        // A time that the clock cannot say never comes.
+        if let Some(until) = Instant::now().checked_add(*longest) {
+            left.as_mut().reset(until);
+        }
+    }
+}
 
 /// A body that says how it ended. Dropping it drops the upstream's body, which cancels the call there.
 pub(super) struct Watched {
     body: Body,
     /// `None` once it ended.
     ticket: Option<Ticket>,
-    until: Option<Until>,
+    /// `None` for what is no stream, and once it ended.
+    bounds: Option<Bounds>,
     farewell: Option<Bytes>,
 }
 
 impl Watched {
-    fn new(body: Body, ticket: Ticket, until: Option<Until>, farewell: Option<Bytes>) -> Self {
+    fn new(body: Body, ticket: Ticket, bounds: Option<Bounds>, farewell: Option<Bytes>) -> Self {
         let mut watched = Self {
             body,
             ticket: Some(ticket),
-            until,
+            bounds,
             farewell,
         };
         watched.close_at_end();
@@ -248,9 +317,17 @@ impl Watched {
     }
 
     fn close(&mut self, ending: Ending) {
+        self.bounds = None;
         if let Some(ticket) = self.ticket.take() {
             ticket.close(ending);
         }
+    }
+
+    /// Ends a stream in order, and the upstream's with it.
+    fn end<T>(&mut self, ending: Ending) -> Poll<Option<T>> {
+        self.close(ending);
+        self.body = full(Bytes::new());
+        Poll::Ready(None)
     }
 }
 
@@ -264,16 +341,25 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if this
-            .until
+            .bounds
             .as_mut()
-            .is_some_and(|until| until.as_mut().poll(context).is_ready())
+            .is_some_and(|bounds| bounds.poll_end(context).is_ready())
         {
-            this.until = None;
-            this.close(Ending::Abandoned);
-            this.body = full(Bytes::new());
-            return Poll::Ready(None);
+            return this.end(Ending::Abandoned);
         }
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        let frame = match (Pin::new(&mut this.body).poll_frame(context), this.bounds.as_mut()) {
+            (Poll::Ready(frame), bounds) => {
+                if let Some(bounds) = bounds {
+                    bounds.heard();
+                }
+                frame
+            }
+            (Poll::Pending, Some(bounds)) => {
+                ready!(bounds.poll_silence(context));
+                return this.end(Ending::TimedOut);
+            }
+            (Poll::Pending, None) => return Poll::Pending,
+        };
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(ticket), Some(data)) = (&mut this.ticket, frame.data_ref()) {

@@ -1,21 +1,29 @@
 //! One request at an MCP endpoint, from head to answer.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, EXPECT};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use portcullis_core::audit::Ending;
 use portcullis_core::forward;
-use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::wire::RequestId;
-use portcullis_guard::{Admitted, Arrival, ENDPOINT_METHODS, Reason, Refusal, Ticket};
+use portcullis_core::wire::{self, RequestId};
+use portcullis_guard::{Admitted, Arrival, ENDPOINT_METHODS, Reason, Refusal, Stream, Ticket};
 
 use super::answer::Answered;
 use super::upstream::{CallInfo, Principal, UpstreamError};
 use super::{Entry, refused};
 use crate::http::Peer;
+
+/// How much of a body that is too large is taken in before the refusal: many clients read no answer before they
+/// have sent everything, and a connection that is closed on unread bytes takes the answer with it (RFC 9112
+/// §9.6).
+const DISCARDED_BYTES: usize = 64 * 1024 * 1024;
+/// For how long.
+const DISCARDED_TIME: Duration = Duration::from_secs(2);
 
 /// Judges a request, and sends it on if it may go.
 pub(super) async fn guarded(entry: &Entry, request: Request<Body>) -> Response<Body> {
@@ -38,42 +46,58 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
         endpoint,
         upstream,
     } = entry;
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let who = shared.guard.authenticate(endpoint, arrival, &head).await?;
-    let body = match read(entry, body).await {
+    let body = match read(entry, &mut body).await {
         Ok(body) => body,
-        Err(reason) => return Err(shared.guard.refuse(endpoint, arrival, Some(&who), reason).await),
+        Err(reason) => {
+            let too_large = matches!(reason, Reason::BodyTooLarge { .. });
+            let refusal = shared.guard.refuse(endpoint, arrival, Some(&who), reason).await;
+            if too_large {
+                return Ok(after_the_body(&head, body, refusal).await);
+            }
+            return Err(refusal);
+        }
     };
     let Admitted { permit, mut ticket } = shared.guard.admit(endpoint, arrival, &who, &head, body).await?;
 
     let info = CallInfo::of(permit.call());
     let principal = Principal::of(&who);
+    let endless = matches!(
+        info.method,
+        wire::Method::OpenStream | wire::Method::SubscriptionsListen
+    );
+    // There was room for one more when the call was judged. If it is gone now, nothing is sent, and that is what the
+    // ticket says.
+    let stream = endless
+        .then(|| endpoint.sessions().streams().open(principal.clone()))
+        .transpose()
+        .map_err(|reason| shared.guard.answer(endpoint, arrival, info.id.as_ref(), &reason))?;
     let outbound = forward::outbound(permit, &head.headers, upstream.credential());
     ticket.forwarded();
     match upstream.call(&principal, outbound, &info).await {
-        Ok(response) => pass_on(entry, arrival, &who, principal, info, response, ticket).await,
+        Ok(response) => {
+            let answered = Answered {
+                entry,
+                arrival,
+                who: &who,
+                principal,
+                info,
+            };
+            pass_on(answered, stream, response, ticket).await
+        }
         Err(error) => Err(failed(entry, arrival, info.id.as_ref(), error, ticket)),
     }
 }
 
 async fn pass_on(
-    entry: &Entry,
-    arrival: &Arrival,
-    who: &Arc<VerifiedIdentity>,
-    principal: Principal,
-    info: CallInfo,
+    answered: Answered<'_>,
+    stream: Option<Stream>,
     response: Response<portcullis_net::fetch::Body>,
     ticket: Ticket,
 ) -> Result<Response<Body>, Refusal> {
-    let id = info.id.clone();
-    let answered = Answered {
-        entry,
-        arrival,
-        who,
-        principal,
-        info,
-    };
-    match answered.pass_on(response, ticket).await {
+    let (entry, arrival, id) = (answered.entry, answered.arrival, answered.info.id.clone());
+    match answered.pass_on(response, stream, ticket).await {
         Ok(response) => Ok(response.map(Body::new)),
         Err((error, ticket)) => Err(failed(entry, arrival, id.as_ref(), error, ticket)),
     }
@@ -102,9 +126,9 @@ fn failed(
 }
 
 /// The whole body, within its limits. A declared length past the limit is refused unread.
-async fn read(entry: &Entry, body: Body) -> Result<Bytes, Reason> {
+async fn read(entry: &Entry, body: &mut Body) -> Result<Bytes, Reason> {
     let limit = entry.shared.body_bytes;
-    let declared = http_body::Body::size_hint(&body).lower();
+    let declared = http_body::Body::size_hint(body).lower();
     if declared > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(Reason::BodyTooLarge { limit });
     }
@@ -116,5 +140,31 @@ async fn read(entry: &Entry, body: Body) -> Result<Bytes, Reason> {
             Err(Reason::BodyBroken)
         }
         Err(_) => Err(Reason::BodyTooSlow),
+    }
+}
+
+/// The answer to a body that is too large, once the caller is done with sending it, or as good as that.
+async fn after_the_body(head: &Parts, body: Body, refusal: Refusal) -> Response<Body> {
+    // Of a body with a declared length nothing was read. A caller that waits for `100 Continue` has not begun to
+    // send it, and reading would ask for it (RFC 9110 §10.1.1).
+    let waits = head.headers.contains_key(EXPECT) && http_body::Body::size_hint(&body).lower() > 0;
+    // An error is the time that is over.
+    if !waits && tokio::time::timeout(DISCARDED_TIME, discard(body)).await.is_err() {
+        tracing::debug!("a body that is too large takes too long");
+    }
+    let mut response = refusal.into_response().map(Body::from);
+    // HTTP/2 has no such header, and needs none: a stream is closed alone.
+    if head.version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn discard(mut body: Body) {
+    let mut left = DISCARDED_BYTES;
+    while let (1.., Some(Ok(frame))) = (left, body.frame().await) {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
     }
 }

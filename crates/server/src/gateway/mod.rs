@@ -1,7 +1,7 @@
 //! The gateway: the guard, and a proxy behind it.
 //!
-//! Takes: HTTP requests. Gives: the guarded servers' answers, or refusals. May use: `guard`, `http`,
-//! `custody`. Never: sends a caller's token on, answers for an upstream, holds back an event of a stream.
+//! Takes: HTTP requests. Gives: the guarded servers' answers, or refusals. May use: `guard`, `http`, `custody`,
+//! `sink` (is it ready?). Never: sends a caller's token on, answers for an upstream, holds back an event of a stream.
 //!
 //! What may be asked is decided in `portcullis-guard`; this room reads a body within limits, sends on what
 //! was admitted, and brings the answer back as it comes. The public URL is configured: nothing here is
@@ -23,8 +23,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::map_response;
 use axum::routing::any;
-use http::{Request, Response};
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Request, Response};
 use portcullis_core::ids::{InvalidId, Issuer, ServerName};
 use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,7 @@ use catalogue::Catalogue;
 use upstream::Upstream;
 
 pub use addresses::{Address, addresses};
+pub use admin::Readiness;
 pub use documents::JWKS_PATH;
 
 /// One guarded server.
@@ -58,6 +61,10 @@ pub struct Settings {
     pub body_bytes: usize,
     /// Longest wait for a whole request body.
     pub body_time: Duration,
+    /// A stream of which nothing was heard from its server for this long is ended.
+    pub stream_silence: Duration,
+    /// What `/readyz` asks.
+    pub readiness: Arc<dyn Readiness>,
 }
 
 /// The gateway, ready to be served.
@@ -78,6 +85,8 @@ struct Shared {
     catalogue: Arc<Catalogue>,
     body_bytes: usize,
     body_time: Duration,
+    stream_silence: Duration,
+    readiness: Arc<dyn Readiness>,
     stop: CancellationToken,
 }
 
@@ -90,7 +99,7 @@ struct Entry {
 }
 
 impl Gateway {
-    /// A gateway over a guard. Streams without an end of their own end when `stop` is cancelled.
+    /// A gateway over a guard. Streams end when `stop` is cancelled.
     ///
     /// # Errors
     /// [`InvalidId`]: the public URL is none that a resource identifier can begin with.
@@ -114,6 +123,8 @@ impl Gateway {
             catalogue: Arc::clone(&catalogue),
             body_bytes: settings.body_bytes,
             body_time: settings.body_time,
+            stream_silence: settings.stream_silence,
+            readiness: settings.readiness,
             stop,
         });
         let mut router = documents::routes(&shared, keyring);
@@ -144,8 +155,8 @@ impl Gateway {
         }
         let router = router.fallback(async || refused(&Reason::NotFound));
         Ok(Self {
-            router,
-            admin: admin::routes(&shared),
+            router: router.layer(map_response(as_declared)),
+            admin: admin::routes(&shared).layer(map_response(as_declared)),
             catalogue,
         })
     }
@@ -166,6 +177,15 @@ impl Gateway {
     pub fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.catalogue)
     }
+}
+
+/// What an upstream sends is what its content type says, and no browser is to find a page in it (WHATWG Fetch
+/// §3.6).
+async fn as_declared(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// The answer for a request that is for no endpoint.

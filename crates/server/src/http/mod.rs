@@ -1,8 +1,11 @@
 //! Listeners: connections in, within limits, until told to stop.
 //!
 //! Takes: a bound socket, a router, limits, a signal. Gives: answers, and the caller's address to handlers as
-//! [`Peer`]. May use: the network. Never: knows a path, decides who may call.
+//! [`Peer`]. May use: the network, the `Host` rule of `guard`. Never: knows a path, decides who may call.
 
+mod descriptors;
+mod host;
+mod peers;
 mod preface;
 
 use std::net::IpAddr;
@@ -21,18 +24,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::Service as _;
 
+use peers::{Peers, Place};
 use preface::Prompt;
+
+pub use descriptors::raise_descriptors;
+pub use host::guard_host;
 
 /// The address at the other end of a request's connection. An extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// Many agents of one machine, or of one office, are no attack.
+const PER_PEER_AT_LEAST: usize = 256;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most connections at one time; more wait in the system's queue.
     pub connections: usize,
-    /// Longest wait for a request's head, counted from the connection or from the end of the request before
+    /// Most connections of one address at one time (of one /64 with IPv6); one more is closed at once. A proxy
+    /// in front of the listener is one address.
+    pub connections_per_peer: usize,
+    /// Longest wait for the first bytes of a connection.
+    pub first_bytes: Duration,
+    /// Longest wait for a request's head, counted from the first bytes or from the end of the request before
     /// it.
     pub head_time: Duration,
     /// Largest head, in bytes.
@@ -42,13 +57,34 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a listener that faces callers.
+    /// For a listener that faces callers, in a process that may open files enough.
     pub const USUAL: Self = Self {
         connections: 10_000,
-        head_time: Duration::from_secs(30),
+        connections_per_peer: 2_500,
+        first_bytes: Duration::from_secs(5),
+        head_time: Duration::from_secs(15),
         head_bytes: 64 * 1024,
         drain: Duration::from_secs(10),
     };
+
+    /// The usual ones for one of so many listeners in a process that may have so many files open
+    /// ([`raise_descriptors`]). A quarter of the files is left for the servers behind us, the store and the log,
+    /// so that connections alone cannot stop those.
+    #[must_use]
+    pub fn sharing(descriptors: u64, listeners: u64) -> Self {
+        let share = descriptors
+            .saturating_sub(descriptors.div_ceil(4))
+            .checked_div(listeners)
+            .unwrap_or(0);
+        let connections = usize::try_from(share)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Self::USUAL.connections);
+        Self {
+            connections,
+            connections_per_peer: (connections / 4).max(PER_PEER_AT_LEAST).min(connections),
+            ..Self::USUAL
+        }
+    }
 }
 
 /// How serving ended.
@@ -69,7 +105,10 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Drained {
     let builder = Arc::new(builder(limits));
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let room = Room {
+        all: Arc::new(Semaphore::new(limits.connections)),
+        peers: Arc::new(Peers::new(limits.connections_per_peer)),
+    };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -92,7 +131,7 @@ pub async fn serve(
                 request.extensions_mut().insert(Peer(peer));
                 router.clone().call(request.map(Body::new))
             });
-            let stream = TokioIo::new(Prompt::new(stream, limits.head_time));
+            let stream = TokioIo::new(Prompt::new(stream, limits.first_bytes));
             let connection = builder.serve_connection(stream, service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%peer, %error, "connection ended");
@@ -131,20 +170,31 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     builder
 }
 
+/// For how many connections there is room.
+struct Room {
+    all: Arc<Semaphore>,
+    peers: Arc<Peers>,
+}
+
 /// The next connection, when there is room for one. `None` when there never will be.
 async fn next(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    let held = Arc::clone(room).acquire_owned().await.ok()?;
+    room: &Room,
+) -> Option<(TcpStream, IpAddr, (OwnedSemaphorePermit, Place))> {
+    let held = Arc::clone(&room.all).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let peer = peer.ip().to_canonical();
+                let Some(place) = room.peers.place(peer) else {
+                    tracing::debug!(%peer, "an address has as many connections as it may");
+                    continue;
+                };
                 // Answers are small and waited for. Without the option they are only slower.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
                 }
-                return Some((stream, peer.ip().to_canonical(), held));
+                return Some((stream, peer, (held, place)));
             }
             // The other end gave up, or the process has too many files open: the latter needs a moment, not a
             // busy loop.

@@ -128,13 +128,19 @@ async fn heads_are_bounded_in_size_and_time() {
     let (at, _stop, _serving) = serving(
         router(),
         Limits {
+            first_bytes: Duration::from_millis(20),
             head_time: Duration::from_millis(20),
             ..LIMITS
         },
     )
     .await;
-    // Nothing, the beginning of HTTP/2's preface, the beginning of a head: closed, with or without words.
-    for beginning in [&b""[..], b"PRI * HT", b"GET / HT"] {
+    // Nothing, the beginning of HTTP/2's preface, the beginnings of a head: closed, with or without words.
+    for beginning in [
+        &b""[..],
+        b"PRI * HT",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx: ",
+    ] {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(beginning).await.unwrap();
         tokio::io::copy(&mut stream, &mut tokio::io::sink())
@@ -163,4 +169,83 @@ async fn one_connection_more_waits_for_room() {
     assert!(waits.is_err(), "there is no room");
     drop(first);
     assert!(answer(&mut second, 2).await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn an_address_with_all_its_connections_is_closed_on_and_the_others_are_answered() {
+    let router = Router::new().route("/", get(async || "ok"));
+    let (at, _stop, _serving) = serving(
+        router,
+        Limits {
+            connections_per_peer: 2,
+            ..LIMITS
+        },
+    )
+    .await;
+    // The first says nothing. The second's answer shows that both were taken.
+    let idle = TcpStream::connect(at).await.unwrap();
+    let mut second = TcpStream::connect(at).await.unwrap();
+    second.write_all(GET).await.unwrap();
+    answer(&mut second, 2).await;
+    let mut third = TcpStream::connect(at).await.unwrap();
+    assert_eq!(third.read(&mut [0; 8]).await.unwrap(), 0, "closed at once");
+    second.write_all(GET).await.unwrap();
+    assert!(answer(&mut second, 2).await.ends_with("ok"));
+    drop(idle);
+    // Until the listener sees that the first is gone.
+    loop {
+        let mut next = TcpStream::connect(at).await.unwrap();
+        let mut first = [0; 1];
+        if next.write_all(GET).await.is_ok() && next.read_exact(&mut first).await.is_ok() {
+            assert_eq!(&first, b"H");
+            break;
+        }
+    }
+}
+
+#[test]
+fn connections_leave_a_quarter_of_the_files_and_share_the_rest() {
+    for (descriptors, listeners, connections, per_peer) in [
+        (65_536, 3, 10_000, 2_500),
+        (10_240, 3, 2_560, 640),
+        (1_024, 3, 256, 256),
+        (1_024, 1, 768, 256),
+        (2_048, 1, 1_536, 384),
+        (256, 3, 64, 64),
+        (0, 3, 1, 1),
+        (u64::MAX, 1, 10_000, 2_500),
+    ] {
+        let limits = Limits::sharing(descriptors, listeners);
+        assert_eq!(
+            (limits.connections, limits.connections_per_peer),
+            (connections, per_peer),
+            "{descriptors} for {listeners}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listener_answers_under_its_own_name_only() {
+    let router = || Router::new().route("/", get(async || "ok"));
+    for (public_url, host, status) in [
+        ("http://127.0.0.1:1", "127.0.0.1:1", 200),
+        ("http://127.0.0.1:1", "localhost:9", 200),
+        ("http://127.0.0.1:1", "[::1]", 200),
+        ("http://127.0.0.1:1", "evil.example", 421),
+        ("http://127.0.0.1:1", "127.0.0.1.evil.example:1", 421),
+        ("https://as.example/tenant", "as.example", 200),
+        ("https://as.example/tenant", "as.example:443", 200),
+        ("https://as.example/tenant", "127.0.0.1", 421),
+    ] {
+        let rule = portcullis_guard::PublicHost::of(public_url, Vec::new()).unwrap();
+        for (path, found) in [("/", status), ("/other", if status == 200 { 404 } else { 421 })] {
+            let request = http::Request::get(path)
+                .header("host", host)
+                .header("origin", "https://page.example")
+                .body(Body::empty())
+                .unwrap();
+            let response = guard_host(router(), rule.clone()).call(request).await.unwrap();
+            assert_eq!(response.status(), found, "{host} at {public_url}{path}");
+        }
+    }
 }

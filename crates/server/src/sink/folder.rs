@@ -1,15 +1,13 @@
 //! The folder of a log: its lock, its files, and the end where writing goes on.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use portcullis_core::audit::Chain;
+use portcullis_core::audit::{Broken, Chain, LINE_BYTES, Verifier};
 use portcullis_core::fault::Fault;
 
-/// How much of a file's end is read at first, to find its last record.
-const WINDOW: u64 = 1024 * 1024;
 /// The file that whoever writes the log holds the lock of.
 const LOCK: &str = "audit.lock";
 
@@ -30,6 +28,30 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A record in it was changed. No crash does that, so nothing is repaired.
+    #[error(
+        "the audit log `{}` does not hold: {broken}; it stays as it is: look at it with `portcullis audit verify --dir \
+         {}`, and move the folder aside to begin a new log", dir.display(), dir.display()
+    )]
+    Broken {
+        /// The log's folder.
+        dir: PathBuf,
+        /// Which record, in which file and line.
+        broken: Broken,
+    },
+    /// Its newest file has no record, and is not the one that the next record goes to.
+    #[error(
+        "the audit log `{}` does not hold: record {due} is due, and {file} is for later ones; it stays as it is: move \
+         the folder aside to begin a new log", dir.display()
+    )]
+    Missing {
+        /// The log's folder.
+        dir: PathBuf,
+        /// The file's name.
+        file: String,
+        /// The record that comes next after those that are there.
+        due: u64,
+    },
     /// The system gave no randomness to name a new log with, or no thread to write it with.
     #[error("the audit log cannot start: {0}")]
     Start(String),
@@ -45,6 +67,8 @@ impl Error {
         match self {
             Self::InUse(_) => "audit.in-use",
             Self::File { .. } => "audit.file",
+            Self::Broken { .. } => "audit.broken",
+            Self::Missing { .. } => "audit.missing",
             Self::Start(_) => "audit.start",
             Self::Unwritten(_) => "audit.unwritten",
         }
@@ -135,7 +159,7 @@ pub(super) struct End {
     pub(super) len: u64,
     /// Nothing when the log is new.
     pub(super) chain: Option<Chain>,
-    /// What was set aside, in words.
+    /// What was repaired, in words.
     pub(super) repairs: Vec<String>,
 }
 
@@ -162,53 +186,62 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-/// Finds the end of the log in `dir`, and repairs it.
+/// Finds the end of the log in `dir`, and repairs it if a crash tore it.
+///
+/// What a crash leaves is a last line without line feed: every record that was acknowledged as synced has one. So the
+/// lines that end in one must hold, in the newest file and in the one before it, since a crash right after a rotation
+/// leaves a newest file without records. Only what follows them in the newest file is repaired. Anything else that does
+/// not hold is somebody's doing, and is left as it is.
 pub(super) fn end(dir: &Path) -> Result<End, Error> {
     let failed = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { doing, path, source }
     };
-    let mut files = files(dir).map_err(failed("list", dir))?;
-    let mut repairs = Vec::new();
-    let mut emptied = Vec::new();
-    let mut chain = None;
-    let mut last = None;
-    while let Some(path) = files.pop() {
-        let mut file = options().open(&path).map_err(failed("open", &path))?;
-        let length = file.metadata().map_err(failed("read", &path))?.len();
-        let found = last_record(&mut file, length).map_err(failed("read", &path))?;
-        let whole = found.as_ref().map_or(0, |(end, _)| *end);
-        if length > whole {
-            repairs.push(set_aside(dir, &path, &mut file, whole, length).map_err(failed("repair", &path))?);
-        }
-        if let Some((len, found)) = found {
-            chain = Some(found);
-            last = Some((path, file, len));
-            break;
-        }
-        emptied.push((path, file));
-    }
-    let next = chain.as_ref().map_or(1, Chain::next_seq);
-    // A crash right after a rotation leaves a file without records. It is used when its name is the right one.
-    for (path, file) in emptied {
-        if first_seq(&path) == Some(next) {
-            last = Some((path, file, 0));
-        } else {
-            std::fs::remove_file(&path).map_err(failed("remove", &path))?;
-        }
-    }
-    let (path, file, len) = match last {
-        Some(last) => last,
-        None => {
-            let path = dir.join(file_name(next));
-            let file = options()
-                .create_new(true)
-                .open(&path)
-                .map_err(failed("create", &path))?;
-            sync_names(dir).map_err(failed("sync", dir))?;
-            (path, file, 0)
-        }
+    let broken = |broken| Error::Broken {
+        dir: dir.to_owned(),
+        broken,
     };
+    let mut files = files(dir).map_err(failed("list", dir))?;
+    let Some(path) = files.pop() else {
+        return begin(dir);
+    };
+    let mut verifier = Verifier::new();
+    if let Some(before) = files.pop() {
+        let file = File::open(&before).map_err(failed("open", &before))?;
+        let checked = check(&file, &before, &mut verifier).map_err(failed("read", &before))?;
+        // It was synced to its end before the newest began.
+        if checked.map_err(broken)?.torn > 0 {
+            return Err(broken(verifier.unterminated()));
+        }
+    }
+    let mut file = options().open(&path).map_err(failed("open", &path))?;
+    let checked = check(&file, &path, &mut verifier).map_err(failed("read", &path))?;
+    let Checked { whole, torn, rest } = checked.map_err(broken)?;
+    let mut chain = verifier.chain();
+    let due = chain.as_ref().map_or(1, Chain::next_seq);
+    if whole == 0 && first_seq(&path) != Some(due) {
+        return Err(Error::Missing {
+            dir: dir.to_owned(),
+            file: shown_name(&path),
+            due,
+        });
+    }
+    let mut len = whole;
+    let mut repairs = Vec::new();
+    if torn > 0 && verifier.push(&rest).is_ok() {
+        chain = verifier.chain();
+        len = whole.saturating_add(torn);
+        file.write_all_at(b"\n", len)
+            .and_then(|()| file.sync_all())
+            .map_err(failed("repair", &path))?;
+        len = len.saturating_add(1);
+        repairs.push(format!(
+            "record {due} in {} was whole but for its line feed, which was added",
+            shown_name(&path)
+        ));
+    } else if torn > 0 {
+        repairs.push(set_aside(dir, &path, &mut file, whole, torn).map_err(failed("repair", &path))?);
+    }
     Ok(End {
         path,
         file,
@@ -218,39 +251,95 @@ pub(super) fn end(dir: &Path) -> Result<End, Error> {
     })
 }
 
-/// The last line that is a whole record: where it ends, and the chain that goes on after it.
-fn last_record(file: &mut File, length: u64) -> io::Result<Option<(u64, Chain)>> {
-    let mut window = WINDOW.min(length);
+/// The first file of a new log.
+fn begin(dir: &Path) -> Result<End, Error> {
+    let failed = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { doing, path, source }
+    };
+    let path = dir.join(file_name(1));
+    let file = options()
+        .create_new(true)
+        .open(&path)
+        .map_err(failed("create", &path))?;
+    sync_names(dir).map_err(failed("sync", dir))?;
+    Ok(End {
+        path,
+        file,
+        len: 0,
+        chain: None,
+        repairs: Vec::new(),
+    })
+}
+
+/// A file whose lines hold.
+struct Checked {
+    /// Bytes of the lines that have their line feed.
+    whole: u64,
+    /// Bytes after them.
+    torn: u64,
+    /// Those bytes, when they are few enough to be a record.
+    rest: Vec<u8>,
+}
+
+/// Checks all lines of a file that have their line feed.
+fn check(file: &File, path: &Path, verifier: &mut Verifier) -> io::Result<Result<Checked, Broken>> {
+    let length = file.metadata()?.len();
+    let longest = u64::try_from(LINE_BYTES + 1).unwrap_or(u64::MAX);
+    let mut reader = BufReader::with_capacity(64 * 1024, file.take(length));
+    let mut whole = 0_u64;
+    let mut line = Vec::new();
+    verifier.begin_file(&shown_name(path));
     loop {
-        let start = length - window;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(start))?;
-        file.take(window).read_to_end(&mut bytes)?;
-        let mut end = bytes.len();
-        while let Some(feed) = bytes
-            .get(..end)
-            .and_then(|bytes| bytes.iter().rposition(|byte| *byte == b'\n'))
-        {
-            let before = bytes.get(..feed).unwrap_or_default();
-            let begin = before
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |feed| feed + 1);
-            // The first line of the window may begin before it; then it is no record, and a larger window shows it.
-            if let Some(chain) = before.get(begin..).and_then(|line| Chain::resume(line).ok()) {
-                return Ok(Some((start + u64::try_from(feed).unwrap_or(0) + 1, chain)));
+        line.clear();
+        let read = reader.by_ref().take(longest).read_until(b'\n', &mut line)?;
+        if let Some(record) = line.strip_suffix(b"\n") {
+            if let Err(broken) = verifier.push(record) {
+                return Ok(Err(broken));
             }
-            end = feed;
+            whole = whole.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            continue;
         }
-        if start == 0 {
-            return Ok(None);
+        if line.len() > LINE_BYTES {
+            // Longer than any record, so none, with a line feed or without.
+            let torn = ends_without_feed(&mut reader)?;
+            if let (false, Err(broken)) = (torn, verifier.push(&line)) {
+                return Ok(Err(broken));
+            }
+            line.clear();
         }
-        window = window.saturating_mul(4).min(length);
+        return Ok(Ok(Checked {
+            whole,
+            torn: length.saturating_sub(whole),
+            rest: line,
+        }));
     }
 }
 
+/// Reads on to the end of a line or of the file, whichever comes first: is it the file's?
+fn ends_without_feed(reader: &mut impl io::BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if bytes.contains(&b'\n') {
+            return Ok(false);
+        }
+        let read = bytes.len();
+        reader.consume(read);
+    }
+}
+
+fn shown_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// Moves what follows the last record into a file of its own, and says so.
-fn set_aside(dir: &Path, path: &Path, file: &mut File, whole: u64, length: u64) -> io::Result<String> {
+fn set_aside(dir: &Path, path: &Path, file: &mut File, whole: u64, torn: u64) -> io::Result<String> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let (aside, mut kept) = (0..1000)
         .find_map(|number| {
@@ -263,13 +352,12 @@ fn set_aside(dir: &Path, path: &Path, file: &mut File, whole: u64, length: u64) 
         })
         .unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()))?;
     file.seek(SeekFrom::Start(whole))?;
-    io::copy(&mut file.take(length - whole), &mut kept)?;
+    io::copy(&mut file.take(torn), &mut kept)?;
     kept.sync_all()?;
     sync_names(dir)?;
     file.set_len(whole)?;
     file.sync_all()?;
     Ok(format!(
-        "{} bytes that are no whole record moved from {name}.jsonl to {aside}",
-        length - whole
+        "{torn} bytes that are no whole record moved from {name}.jsonl to {aside}"
     ))
 }

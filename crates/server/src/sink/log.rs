@@ -73,11 +73,13 @@ impl Shared {
 impl AuditLog {
     /// Opens the log in `dir`, or begins one; the folder is made if it is not there.
     ///
-    /// A torn end is repaired first: what is no whole record goes to a file `audit-….torn-N` beside the log, and a
-    /// `system` record `log.repaired` says so.
+    /// A last line without line feed, as a crash leaves it, is repaired first: what is no whole record goes to a file
+    /// `audit-….torn-N` beside the log, and a `system` record `log.repaired` says so. Whatever else does not hold in
+    /// the newest two files is no crash's doing: nothing is changed then, and nothing opened.
     ///
     /// # Errors
-    /// `audit.in-use`, `audit.file`, `audit.start`.
+    /// `audit.in-use`, `audit.file`, `audit.start`; `audit.broken` and `audit.missing` when records were changed or
+    /// taken away.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, random: &dyn SecureRandom) -> Result<Self, Error> {
         Self::open_bounded(dir, clock, random, BOUNDS)
     }
@@ -254,9 +256,10 @@ impl Scribe {
         tracing::error!(%error, "the audit log cannot be written: every call is refused until it can");
         let closed = loop {
             let why = RecorderUnavailable(error.to_string());
-            batch.refuse(&why);
+            // First the state, then those who wait: whoever was refused finds the log unavailable.
             let mut state = self.shared.lock();
-            state.queue.refuse(why);
+            state.queue.refuse(why.clone());
+            batch.refuse(&why);
             if !state.closing {
                 state = self.shared.wait(state, Some(RETRY));
             }

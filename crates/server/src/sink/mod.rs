@@ -9,8 +9,9 @@
 //! record fails with it, until writing succeeds again; what was acknowledged before is written again from memory,
 //! since Linux forgets pages whose sync failed.
 //!
-//! One process writes a folder, by a lock on a file in it. After a crash the end of the last file may be torn: what
-//! is no whole record is set aside in a file of its own, never deleted, and a record says so.
+//! One process writes a folder, by a lock on a file in it. After a crash the last line may be torn, without its line
+//! feed: it is set aside in a file of its own, never deleted, and a record says so. A line with its line feed that does
+//! not hold was changed by somebody: the log does not open.
 
 mod folder;
 mod log;

@@ -1,8 +1,8 @@
 //! The end of the log: writes, syncs, begins new files, and writes again after a failure.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use super::folder::{End, file_name, options, sync_names};
@@ -39,7 +39,7 @@ impl Writer {
 
     /// Writes lines, the first of which has sequence number `first_seq`. After an error, the same lines come again.
     pub(super) fn write(&mut self, lines: &[u8], first_seq: u64) -> io::Result<()> {
-        self.mend()?;
+        self.in_place()?;
         if self.len() >= self.file_bytes {
             self.sync()?;
             self.begin_file(first_seq)?;
@@ -53,7 +53,7 @@ impl Writer {
 
     /// Makes all that was written durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.mend()?;
+        self.in_place()?;
         if self.unsynced.is_empty() {
             return Ok(());
         }
@@ -73,6 +73,24 @@ impl Writer {
     fn len(&self) -> u64 {
         self.synced
             .saturating_add(u64::try_from(self.unsynced.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The file is still the one of its name and holds all that was written. A log that somebody removed, replaced or cut while
+    /// it was written would take records that nobody can read.
+    fn in_place(&mut self) -> io::Result<()> {
+        self.mend()?;
+        let held = self.file.metadata()?;
+        let found = fs::metadata(&self.path);
+        let same = |found: &fs::Metadata| (found.dev(), found.ino()) == (held.dev(), held.ino());
+        if found.as_ref().is_ok_and(same) && held.len() >= self.len() {
+            return Ok(());
+        }
+        self.failed = true;
+        found?;
+        let path = self.path.display();
+        Err(io::Error::other(format!(
+            "`{path}` was replaced or cut while it was written"
+        )))
     }
 
     /// After a failure: opens the file anew (it may be another one by now, or on a mount that came back), and writes
@@ -96,7 +114,14 @@ impl Writer {
 
     fn begin_file(&mut self, first_seq: u64) -> io::Result<()> {
         let path = self.dir.join(file_name(first_seq));
-        let file = options().create_new(true).open(&path)?;
+        let file = match options().create_new(true).open(&path) {
+            // Made by an attempt that failed after it: empty, and ours.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match options().open(&path) {
+                Ok(file) if file.metadata()?.len() == 0 => file,
+                Ok(_) | Err(_) => return Err(error),
+            },
+            made => made?,
+        };
         sync_names(&self.dir)?;
         (self.path, self.file, self.synced) = (path, file, 0);
         Ok(())

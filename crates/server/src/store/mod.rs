@@ -1,4 +1,4 @@
-//! What the authority keeps: users, clients, consents, login sessions, codes, refresh token families.
+//! What the authority keeps: users, clients, consents, login sessions, known browsers, codes, refresh token families.
 //!
 //! Takes: values of `core::oauth::server`. Gives: the same values back, after a restart too. May use: SQLite.
 //! Never: sees a secret (hashes only), decides anything that the state machines do not, acknowledges what is not on disk.
@@ -10,6 +10,7 @@
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod families;
 mod reap;
 mod row;
@@ -123,14 +124,19 @@ impl Store {
 }
 
 fn migrations() -> Migrator {
-    let first = Migration::new(
-        1,
-        "authority".into(),
-        MigrationType::Simple,
-        SqlStr::from_static(include_str!("../../migrations/0001_authority.sql")),
-        false,
-    );
-    Migrator::with_migrations(vec![first])
+    let texts = [
+        (
+            1,
+            "authority",
+            include_str!("../../migrations/0001_authority.sql"),
+        ),
+        (2, "devices", include_str!("../../migrations/0002_devices.sql")),
+    ];
+    let migration = |(version, name, text): (i64, &'static str, &'static str)| {
+        let text = SqlStr::from_static(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(texts.into_iter().map(migration).collect())
 }
 
 /// SQLite gives its other files the mode of this one.

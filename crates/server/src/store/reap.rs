@@ -20,6 +20,8 @@ pub struct Reaped {
     pub clients: u64,
     /// Login sessions.
     pub sessions: u64,
+    /// Browsers in which nobody logged in for long.
+    pub devices: u64,
     /// Codes.
     pub codes: u64,
     /// Refresh token families.
@@ -34,6 +36,10 @@ impl Store {
     pub async fn reap(&self, now: UnixTime) -> Result<Reaped, Error> {
         let mut write = self.write().await?;
         let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at <= ?")
+            .bind(now.as_millis())
+            .execute(&mut *write)
+            .await?;
+        let devices = sqlx::query("DELETE FROM devices WHERE expires_at <= ?")
             .bind(now.as_millis())
             .execute(&mut *write)
             .await?;
@@ -73,6 +79,7 @@ impl Store {
         Ok(Reaped {
             clients: clients.rows_affected(),
             sessions: sessions.rows_affected(),
+            devices: devices.rows_affected(),
             codes: codes.rows_affected(),
             families: families.rows_affected(),
         })

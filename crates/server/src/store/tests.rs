@@ -253,7 +253,15 @@ async fn a_user_is_added_once_and_a_new_password_ends_sessions() {
         .keep_session(&session.hash(), &alice(), NOW.plus(SECOND))
         .await
         .unwrap();
+    let device = opaque();
+    let known = async || store.device(&device.hash(), NOW).await.unwrap();
+    store
+        .keep_device(&device.hash(), &alice(), NOW.plus(SECOND))
+        .await
+        .unwrap();
+    assert_eq!(known().await, Some(alice()));
     store.change_password(&alice(), "new").await.unwrap();
+    assert_eq!(known().await, None);
     assert_eq!(store.password("alice").await.unwrap().unwrap().1, "new");
     assert_eq!(store.session(&session.hash(), NOW).await.unwrap(), None);
 }
@@ -274,6 +282,21 @@ async fn sessions_end() {
         store.session(&session.hash(), NOW.minus(SECOND)).await.unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn a_browser_is_known_until_long_after_its_last_login() {
+    let folder = Folder::new();
+    let store = peopled(&folder).await;
+    let device = opaque();
+    for last in [NOW, NOW.plus(SECOND)] {
+        store.keep_device(&device.hash(), &alice(), last).await.unwrap();
+        let known = async |at| store.device(&device.hash(), at).await.unwrap();
+        assert_eq!(known(last.minus(SECOND)).await, Some(alice()));
+        assert_eq!(known(last).await, None);
+    }
+    assert_eq!(store.reap(NOW).await.unwrap().devices, 0);
+    assert_eq!(store.reap(NOW.plus(SECOND)).await.unwrap().devices, 1);
 }
 
 #[tokio::test]
@@ -492,10 +515,9 @@ async fn what_is_over_is_reaped_and_nothing_else() {
     assert_eq!(
         before,
         Reaped {
-            clients: 0,
             sessions: 1,
             codes: 1,
-            families: 0
+            ..Reaped::default()
         }
     );
     let after = store.reap(NOW.plus(UNUSED_CLIENT)).await.unwrap();

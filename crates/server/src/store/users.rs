@@ -39,7 +39,7 @@ impl Store {
         Ok(added.rows_affected() > 0)
     }
 
-    /// Gives an existing user another password and ends their login sessions.
+    /// Gives an existing user another password, ends their login sessions and forgets their browsers.
     ///
     /// # Errors
     /// [`Error`].
@@ -50,10 +50,15 @@ impl Store {
             .bind(user.as_str())
             .execute(&mut *write)
             .await?;
-        sqlx::query("DELETE FROM sessions WHERE user = ?")
-            .bind(user.as_str())
-            .execute(&mut *write)
-            .await?;
+        for ended in [
+            "DELETE FROM sessions WHERE user = ?",
+            "DELETE FROM devices WHERE user = ?",
+        ] {
+            sqlx::query(ended)
+                .bind(user.as_str())
+                .execute(&mut *write)
+                .await?;
+        }
         Ok(write.commit().await?)
     }
 }

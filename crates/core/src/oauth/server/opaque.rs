@@ -1,5 +1,7 @@
 //! Unguessable texts: codes, refresh tokens, login sessions, client secrets. Only their hash is ever kept.
 
+use std::hash::{Hash, Hasher};
+
 use aws_lc_rs::{constant_time, digest};
 
 use crate::random::{self, RandomUnavailable, SecureRandom};
@@ -64,6 +66,12 @@ impl PartialEq for OpaqueHash {
 }
 
 impl Eq for OpaqueHash {}
+
+impl Hash for OpaqueHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,18 @@ pub enum Refusal {
     /// A parameter has no meaning: wrong syntax, or a value that does not exist.
     #[error("`{0}` is malformed")]
     Malformed(&'static str),
+    /// RFC 6749 §3.2: parameters of a form came in the query of the address.
+    #[error("parameters came in the query of the address")]
+    ParametersInQuery,
     /// No client of this id.
     #[error("the client is not known here")]
     UnknownClient,
     /// The client's metadata document cannot be had or says nothing usable.
     #[error("the client's metadata document cannot be used: {0}")]
     ClientDocument(String),
+    /// Too many metadata documents would have to be fetched in a short time.
+    #[error("there are too many metadata documents to fetch now")]
+    DocumentQuota,
     /// The redirect URI is not one of the client's (RFC 9700 §2.1).
     #[error("the redirect URI is not registered for this client")]
     RedirectUri,
@@ -105,8 +111,10 @@ impl Refusal {
             Self::Repeated(_) => "request.repeated-parameter",
             Self::Missing(_) => "request.missing-parameter",
             Self::Malformed(_) => "request.malformed-parameter",
+            Self::ParametersInQuery => "request.parameters-in-query",
             Self::UnknownClient => "client.unknown",
             Self::ClientDocument(_) => "client.document",
+            Self::DocumentQuota => "client.document-quota",
             Self::RedirectUri => "client.redirect-uri",
             Self::ResponseType => "authorization.response-type",
             Self::RequestObject => "authorization.request-object",
@@ -143,7 +151,9 @@ impl Refusal {
             Self::Repeated(_)
             | Self::Missing(_)
             | Self::Malformed(_)
+            | Self::ParametersInQuery
             | Self::UnknownClient
+            | Self::DocumentQuota
             | Self::RedirectUri
             | Self::ResponseType
             | Self::RequestObject

@@ -165,6 +165,20 @@ async fn approval_and_denial_are_on_record_before_they_count() {
 }
 
 #[tokio::test]
+async fn an_answer_on_a_page_that_another_page_overtook_is_on_record_too() {
+    let stage = Stage::new().await;
+    let client = stage.register().await;
+    let mut visitor = Visitor::new(&stage);
+    let page = visitor.open(&authorization(&client, &[])).await;
+    for (decision, result) in [("approve", "ok"), ("deny", "consent.denied"), ("approve", "ok")] {
+        let answer = visitor.decide(&page, decision).await;
+        assert_eq!(answer.sent("code").is_some(), decision == "approve");
+        assert_eq!(stage.recorded("consent").pop().unwrap()["result"], result);
+    }
+    assert_eq!(stage.recorded("consent").len(), 3);
+}
+
+#[tokio::test]
 async fn without_a_record_there_is_no_consent() {
     let stage = Stage::new().await;
     let client = stage.register().await;

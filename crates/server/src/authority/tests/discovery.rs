@@ -156,11 +156,23 @@ async fn pages_of_other_origins_may_call_what_clients_call_and_nothing_else() {
 #[tokio::test]
 async fn other_methods_and_paths() {
     let stage = Stage::new().await;
-    assert_eq!(stage.get("/token").await.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(stage.get("/login").await.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(
-        stage.post("/jwks", String::new()).await.status,
-        StatusCode::METHOD_NOT_ALLOWED
-    );
-    assert_eq!(stage.get("/userinfo").await.status, StatusCode::NOT_FOUND);
+    for (method, path, status, allow, origin) in [
+        ("GET", "/token", 405, "POST,OPTIONS", "*"),
+        ("DELETE", "/register", 405, "POST,OPTIONS", "*"),
+        ("POST", "/jwks", 405, "GET,HEAD,OPTIONS", "*"),
+        ("GET", "/login", 405, "POST", ""),
+        ("PUT", "/authorize", 405, "GET,HEAD,POST", ""),
+        ("GET", "/userinfo", 404, "", ""),
+    ] {
+        let request = || Request::builder().method(method).uri(path);
+        let answer = stage.send(request().body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.error(), (status, "invalid_request".to_owned()), "{path}");
+        assert_eq!(answer.header("allow"), allow, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), origin, "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        let browser = request().header("accept", "text/html,*/*;q=0.8");
+        let page = stage.send(browser.body(Body::empty()).unwrap()).await;
+        assert_eq!((page.status.as_u16(), page.header("allow")), (status, allow));
+        assert!(page.body.contains("Nothing here"), "{path}: {page:?}");
+    }
 }

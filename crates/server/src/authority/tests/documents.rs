@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use super::super::documents::FETCHES_PER_ADDRESS;
 use super::*;
 
 /// A host of one document, which counts how often it is asked.
@@ -91,7 +93,7 @@ async fn a_client_is_known_by_its_document() {
 }
 
 #[tokio::test]
-async fn what_is_no_document_is_refused_and_not_kept() {
+async fn what_is_no_document_is_refused_and_not_asked_for_again_at_once() {
     // AS-30
     let stage = Stage::new().await;
     let html = [("content-type", "text/html")];
@@ -107,23 +109,61 @@ async fn what_is_no_document_is_refused_and_not_kept() {
         })
         .await,
     ];
-    for (index, host) in hosts.iter().enumerate() {
-        for _ in 0..2 {
-            let answer = stage.get(&authorization(&host.id, &[])).await;
-            assert_eq!(
-                (answer.status, answer.header("location")),
-                (StatusCode::BAD_REQUEST, ""),
-                "{index}"
-            );
+    let mut pages = BTreeSet::new();
+    for asked in [1, 2] {
+        for (index, host) in hosts.iter().enumerate() {
+            for _ in 0..2 {
+                let answer = stage.get(&authorization(&host.id, &[])).await;
+                assert_eq!(
+                    (answer.status, answer.header("location")),
+                    (StatusCode::BAD_REQUEST, ""),
+                    "{index}"
+                );
+                pages.insert(answer.body);
+            }
+            assert_eq!(host.asked(), asked, "{index}");
         }
-        assert_eq!(host.asked(), 2, "{index}");
+        stage.later(Lifetime::from_minutes(1));
     }
+    // Where nothing listens.
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let id = format!("http://{closed}/client.json");
+    pages.insert(stage.get(&authorization(&id, &[])).await.body);
+    assert_eq!(pages.len(), 1, "the page does not say what was met");
     assert!(
         stage
             .recorded("registration")
             .iter()
             .all(|event| event["result"] == "client.document")
     );
+}
+
+#[tokio::test]
+async fn nobody_makes_us_fetch_without_end() {
+    let stage = Stage::new().await;
+    // Never kept, so that each request is a fetch.
+    let host = Host::new(StatusCode::OK, &[("cache-control", "no-store")], good).await;
+    let path = authorization(&host.id, &[]);
+    for _ in 0..FETCHES_PER_ADDRESS {
+        assert_eq!(stage.get(&path).await.status, StatusCode::OK);
+    }
+    let refused = stage.get(&path).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, "60")
+    );
+    assert_eq!(host.asked(), FETCHES_PER_ADDRESS as usize);
+    let last = stage.recorded("registration").pop().unwrap();
+    assert_eq!(last["result"], "client.document-quota");
+    // Others are not held up, and the refusal is not kept as the document's.
+    let mut other = Visitor::at(&stage, [192, 0, 2, 2]);
+    assert_eq!(other.get(&path).await.status, StatusCode::OK);
+    stage.later(Lifetime::from_minutes(1));
+    assert_eq!(stage.get(&path).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod login;
 mod register;
 mod tokens;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ use crate::http::Peer;
 
 const ISSUER: &str = "http://127.0.0.1:8421";
 const RESOURCE: &str = "http://127.0.0.1:8420/mcp";
+/// Where requests come from, unless a test says otherwise.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const REDIRECT: &str = "http://127.0.0.1:7/callback";
 const PASSWORD: &str = "correct horse battery staple";
 // RFC 7636 appendix B.
@@ -242,7 +245,7 @@ impl Stage {
     }
 
     async fn send(&self, mut request: Request<Body>) -> Answer {
-        request.extensions_mut().insert(Peer([192, 0, 2, 1].into()));
+        request.extensions_mut().get_or_insert(Peer(HERE));
         let response = Arc::clone(&self.authority)
             .router()
             .oneshot(request)
@@ -347,26 +350,44 @@ fn authorization(client: &str, changes: &[(&str, &str)]) -> String {
     format!("/authorize?{}", form(&pairs))
 }
 
-/// A browser: one cookie.
+/// A browser: its session's cookie, and the one by which it is known at its next login.
 struct Visitor<'s> {
     stage: &'s Stage,
+    peer: IpAddr,
     cookie: Option<String>,
+    device: Option<String>,
 }
 
 impl<'s> Visitor<'s> {
     fn new(stage: &'s Stage) -> Self {
-        Self { stage, cookie: None }
+        Self::at(stage, HERE)
+    }
+
+    fn at(stage: &'s Stage, peer: impl Into<IpAddr>) -> Self {
+        Self {
+            stage,
+            peer: peer.into(),
+            cookie: None,
+            device: None,
+        }
     }
 
     async fn send(&mut self, mut request: Request<Body>) -> Answer {
-        if let Some(cookie) = &self.cookie {
+        request.extensions_mut().insert(Peer(self.peer));
+        for cookie in self.cookie.iter().chain(&self.device) {
             request
                 .headers_mut()
-                .insert(header::COOKIE, cookie.parse().unwrap());
+                .append(header::COOKIE, cookie.parse().unwrap());
         }
         let answer = self.stage.send(request).await;
-        if let Some((pair, _)) = answer.header("set-cookie").split_once(';') {
-            self.cookie = Some(pair.to_owned());
+        for cookie in answer.headers.get_all(header::SET_COOKIE) {
+            let (pair, _) = cookie.to_str().unwrap().split_once(';').unwrap();
+            let jar = if pair.contains("-device=") {
+                &mut self.device
+            } else {
+                &mut self.cookie
+            };
+            *jar = Some(pair.to_owned());
         }
         answer
     }

@@ -1,3 +1,4 @@
+use super::super::register::{FROM_LOOPBACK, PER_ADDRESS};
 use super::*;
 
 #[tokio::test]
@@ -80,6 +81,35 @@ async fn registrations_are_bounded_per_hour_and_reaped_when_unused() {
         stage.get(&authorization(&first, &[])).await.status,
         StatusCode::BAD_REQUEST
     );
+}
+
+#[tokio::test]
+async fn one_address_does_not_use_up_the_registrations_of_others() {
+    let stage = Stage::new().await;
+    let register = async |peer: [u8; 4]| {
+        let wish = json!({ "redirect_uris": [REDIRECT] }).to_string();
+        let request = Request::post("/register")
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(Peer(peer.into()));
+        let answer = stage.send(request.body(Body::from(wish)).unwrap()).await;
+        answer.status.as_u16()
+    };
+    for (peer, bound) in [([192, 0, 2, 9], PER_ADDRESS), ([127, 0, 0, 1], FROM_LOOPBACK)] {
+        for _ in 1..bound {
+            let counted = stage.authority.registrations.attempt(
+                &Network::of(Some(peer.into())),
+                bound,
+                stage.clock.now(),
+            );
+            assert_eq!(counted, Ok(()));
+        }
+        assert_eq!(register(peer).await, 201);
+        assert_eq!(register(peer).await, 429);
+    }
+    assert_eq!(register([192, 0, 2, 10]).await, 201);
+    assert_eq!(stage.recorded("registration")[1]["result"], "registration.quota");
+    stage.later(Lifetime::from_hours(1));
+    assert_eq!(register([192, 0, 2, 9]).await, 201);
 }
 
 #[tokio::test]

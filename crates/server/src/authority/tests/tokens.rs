@@ -414,9 +414,15 @@ async fn only_one_form_is_read() {
     // AS-13
     let stage = Stage::new().await;
     let body = form(&[("grant_type", "client_credentials"), ("client_id", "x")]);
+    let in_query = stage.post("/token?client_id=x", body.clone()).await;
+    assert_eq!(in_query.error(), (400, "invalid_request".to_owned()));
     assert_eq!(
-        stage.post("/token?client_id=x", body.clone()).await.error(),
-        (400, "invalid_request".to_owned())
+        in_query.json()["error_description"],
+        "send the parameters in the body; the address takes none"
+    );
+    assert_eq!(
+        stage.recorded("token")[0]["reason"],
+        "request.parameters-in-query"
     );
     let json = Request::post("/token")
         .header(header::CONTENT_TYPE, "application/json")
@@ -488,9 +494,10 @@ async fn a_revoked_refresh_token_ends_its_family_and_another_clients_does_not() 
         stage.post("/revoke", revoke("nobody", &next)).await.error(),
         (401, "invalid_client".to_owned())
     );
+    let revoked = stage.post("/revoke", revoke(&client, &next)).await;
     assert_eq!(
-        stage.post("/revoke", revoke(&client, &next)).await.status,
-        StatusCode::OK
+        (revoked.status, revoked.header("cache-control")),
+        (StatusCode::OK, "no-store")
     );
     assert_eq!(
         stage.refresh(&client, &next).await.error(),

@@ -38,6 +38,7 @@ use crate::custody::{Keyring, MasterKey};
 use crate::gateway::upstream::HttpUpstream;
 use crate::gateway::{Gateway, Server, Settings};
 use crate::http::{self as listener};
+use crate::sink::AuditLog;
 
 const ISSUER: &str = "https://as.example";
 pub(super) const LIMITS: Limits = Limits {
@@ -81,6 +82,9 @@ pub(super) struct House {
     pub(super) admin_url: String,
     pub(super) upstream: Arc<Upstream>,
     pub(super) memory: Arc<Memory>,
+    /// What `/readyz` asks. Its disk is full.
+    pub(super) log: Arc<AuditLog>,
+    pub(super) log_file: PathBuf,
     pub(super) gateway: Gateway,
     pub(super) stop: CancellationToken,
     pub(super) client: Fetcher,
@@ -100,8 +104,24 @@ impl House {
         Self::before(at, upstream, Duration::from_secs(20)).await
     }
 
+    /// A gateway that ends streams after this much silence.
+    pub(super) async fn with_stream_silence(silence: Duration) -> Self {
+        let upstream = Self::new().await.upstream.clone();
+        let at = serve_upstream(Arc::clone(&upstream)).await;
+        Self::built(at, upstream, Duration::from_secs(20), silence).await
+    }
+
     /// A gateway before a server at some address.
     pub(super) async fn before(at: SocketAddr, upstream: Arc<Upstream>, head_time: Duration) -> Self {
+        Self::built(at, upstream, head_time, Duration::from_secs(60)).await
+    }
+
+    async fn built(
+        at: SocketAddr,
+        upstream: Arc<Upstream>,
+        head_time: Duration,
+        stream_silence: Duration,
+    ) -> Self {
         let name = portcullis_core::random::token::<12>(&portcullis_net::random::System).unwrap();
         let folder = std::env::temp_dir().join(format!("portcullis-gateway-{name}"));
         std::fs::create_dir(&folder).unwrap();
@@ -154,6 +174,10 @@ impl House {
         let url = format!("http://{at}/behind").parse().unwrap();
         let behind = HttpUpstream::new(url, credential, Fetcher::new(Reach::Configured).unwrap())
             .with_head_time(head_time);
+        let log_file = folder.join("audit/audit-00000000000000000001.jsonl");
+        std::fs::create_dir(folder.join("audit")).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &log_file).unwrap();
+        let log = Arc::new(AuditLog::open(&folder.join("audit"), Arc::new(System), &random).unwrap());
         let stop = CancellationToken::new();
         let settings = Settings {
             public_url: public_url.clone(),
@@ -164,6 +188,8 @@ impl House {
             authorization_servers: vec![issuer],
             body_bytes: BODY_BYTES,
             body_time: Duration::from_millis(200),
+            stream_silence,
+            readiness: Arc::<AuditLog>::clone(&log),
         };
         let gateway = Gateway::new(settings, guard, Arc::clone(&keyring), stop.clone()).unwrap();
         let never = std::future::pending::<()>;
@@ -184,6 +210,8 @@ impl House {
             admin_url,
             upstream,
             memory,
+            log,
+            log_file,
             gateway,
             stop,
             client,

@@ -1,5 +1,6 @@
 //! The gateway on real sockets.
 
+mod bounds;
 mod calls;
 mod house;
 mod lists;

@@ -1,5 +1,7 @@
 use bytes::Bytes;
 use http::{Method, Request};
+use portcullis_core::audit::{Event, System};
+use portcullis_guard::recorder::{Durability, Recorder as _};
 use serde_json::json;
 
 use super::house::{House, call, header, json_of};
@@ -198,4 +200,33 @@ async fn the_operator_sees_what_was_decided() {
             .status(),
         405
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_record_is_not_ready_until_it_can() {
+    let house = House::new().await;
+    let ready = async || {
+        let response = house
+            .send(request(Method::GET, format!("{}/readyz", house.admin_url)))
+            .await;
+        let said = String::from_utf8(response.body().to_vec()).unwrap();
+        (response.status().as_u16(), said)
+    };
+    let event = Event::from(System {
+        what: "start",
+        detail: String::new(),
+    });
+    // Nobody tried yet.
+    assert_eq!(ready().await, (200, "ready\n".to_owned()));
+    house.log.record(event, Durability::Queued).await.unwrap_err();
+    assert_eq!(ready().await, (503, "audit.unavailable\n".to_owned()));
+    // There is room again.
+    std::fs::remove_file(&house.log_file).unwrap();
+    std::fs::write(&house.log_file, b"").unwrap();
+    while house.log.unavailable().is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ready().await, (200, "ready\n".to_owned()));
+    house.log.close().unwrap();
+    assert_eq!(ready().await, (503, "audit.unavailable\n".to_owned()));
 }

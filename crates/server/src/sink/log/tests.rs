@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use portcullis_core::audit::{Broken, Summary, Verifier};
+use portcullis_core::fault::Fault;
 use portcullis_core::random::RandomUnavailable;
 use portcullis_core::time::UnixTime;
 
@@ -118,6 +119,7 @@ const SMALL: Bounds = Bounds {
     queue_bytes: BOUNDS.queue_bytes,
 };
 const FIRST: &str = "audit-00000000000000000001.jsonl";
+const TORN: &str = "audit-00000000000000000001.torn-0";
 
 #[tokio::test]
 async fn records_are_numbered_in_order_and_a_second_start_goes_on() {
@@ -237,19 +239,10 @@ async fn files_follow_each_other_by_their_first_record() {
 
 #[tokio::test]
 async fn a_last_line_torn_anywhere_is_set_aside_and_nothing_else_is() {
-    let origin = Folder::new();
-    let log = origin.open();
-    for detail in ["a", "b", "the last one, \u{e9} and all"] {
-        log.record(event(detail), Durability::Synced).await.unwrap();
-    }
-    drop(log);
-    let whole = std::fs::read(origin.0.join(FIRST)).unwrap();
-    let kept = whole[..whole.len() - 1]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .unwrap()
-        + 1;
-    for cut in kept..whole.len() {
+    let whole = three_records().await;
+    let kept = start_of_last_line(&whole);
+    // The last line feed itself is the next test's.
+    for cut in kept..whole.len() - 1 {
         let folder = Folder::new();
         std::fs::write(folder.0.join(FIRST), &whole[..cut]).unwrap();
         let log = folder.open();
@@ -264,7 +257,7 @@ async fn a_last_line_torn_anywhere_is_set_aside_and_nothing_else_is() {
         assert_eq!(folder.verify().unwrap().records, records.len() as u64);
         assert_eq!(records[2]["what"], if torn { "log.repaired" } else { "start" });
         if torn {
-            let aside = std::fs::read(folder.0.join("audit-00000000000000000001.torn-0")).unwrap();
+            let aside = std::fs::read(folder.0.join(TORN)).unwrap();
             assert_eq!(aside, whole[kept..cut], "nothing is deleted");
         } else {
             assert_eq!(folder.names(), [FIRST]);
@@ -273,52 +266,176 @@ async fn a_last_line_torn_anywhere_is_set_aside_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn an_end_of_zeros_or_of_broken_lines_is_set_aside() {
+async fn a_last_record_that_lacks_only_its_line_feed_is_kept() {
+    let whole = three_records().await;
+    let folder = Folder::new();
+    std::fs::write(folder.0.join(FIRST), &whole[..whole.len() - 1]).unwrap();
+    drop(folder.open());
+    assert_eq!(folder.names(), [FIRST]);
+    let now = std::fs::read(folder.0.join(FIRST)).unwrap();
+    assert!(now.starts_with(&whole));
+    let records = folder.records();
+    assert_eq!((records.len(), &records[3]["what"]), (4, &"log.repaired".into()));
+    assert_eq!(
+        records[3]["detail"],
+        format!("record 3 in {FIRST} was whole but for its line feed, which was added")
+    );
+    folder.verify().unwrap();
+
+    // One that does not follow the record before it is none.
+    let folder = Folder::new();
+    let without_second: Vec<u8> = {
+        let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+        [lines[0], lines[2].strip_suffix(b"\n").unwrap()].concat()
+    };
+    std::fs::write(folder.0.join(FIRST), without_second).unwrap();
+    drop(folder.open());
+    assert_eq!(folder.names(), [FIRST, TORN]);
+    assert_eq!(folder.verify().unwrap().records, 2);
+}
+
+#[tokio::test]
+async fn an_end_without_line_feed_is_set_aside_whatever_it_is() {
     let zeros = vec![0; 3 * 1024 * 1024];
-    for tail in [&zeros[..], b"\n\n", b"{}\n{\"seq\":2}\n", b"x\ny"] {
+    let longest = vec![b'x'; portcullis_core::audit::LINE_BYTES];
+    let longer = vec![b'x'; portcullis_core::audit::LINE_BYTES + 1];
+    for tail in [&zeros[..], &longest, &longer, b"{}", b"\0"] {
         let folder = Folder::new();
         let log = folder.open();
         log.record(event("a"), Durability::Synced).await.unwrap();
         drop(log);
-        let mut file = folder::options().append(true).open(folder.0.join(FIRST)).unwrap();
-        file.write_all(tail).unwrap();
+        append(&folder, tail);
         drop(folder.open());
         let records = folder.records();
-        assert_eq!(
-            (records.len(), &records[1]["what"]),
-            (2, &serde_json::json!("log.repaired"))
-        );
+        assert_eq!((records.len(), &records[1]["what"]), (2, &"log.repaired".into()));
         folder.verify().unwrap();
+        assert_eq!(std::fs::read(folder.0.join(TORN)).unwrap(), tail);
+    }
+}
+
+#[tokio::test]
+async fn a_line_with_its_line_feed_that_does_not_hold_is_no_crash_and_stays() {
+    let whole = three_records().await;
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let long = "x".repeat(portcullis_core::audit::LINE_BYTES + 1) + "\n";
+    let rows: Vec<(String, u64, u64, &str)> = vec![
+        // The last record, or one before it, was changed.
+        (text.replace("the last one", "the lost one"), 3, 3, "content"),
+        (text.replace("\"b\"", "\"B\""), 2, 2, "content"),
+        // Even when what follows is torn as by a crash.
+        (
+            text.replace("the last one", "the lost one") + "{\"seq\":4",
+            3,
+            3,
+            "content",
+        ),
+        // Lines that are no records, or records of elsewhere, were added; one was taken out.
+        (text.clone() + "\n", 4, 4, "no record"),
+        (text.clone() + "{}\n{\"seq\":2}\n", 4, 4, "no record"),
+        (text.clone() + "x\ny", 4, 4, "no record"),
+        (text.clone() + "\0\0\n", 4, 4, "no record"),
+        (text.clone() + &long, 4, 4, "no record"),
+        (text.clone() + lines[2], 4, 4, "record 3 stands"),
+        (lines[0].to_owned() + lines[2], 2, 2, "record 3 stands"),
+    ];
+    for (changed, line, seq, what) in rows {
+        let folder = Folder::new();
+        std::fs::write(folder.0.join(FIRST), &changed).unwrap();
+        let error = folder.open_bounded(BOUNDS).unwrap_err();
+        assert_eq!((error.code(), error.fault()), ("audit.broken", Fault::Operator));
+        let said = error.to_string();
+        for part in [
+            &format!("{FIRST} line {line}, record {seq}: "),
+            what,
+            "portcullis audit verify",
+            "move the folder aside",
+        ] {
+            assert!(said.contains(part), "no `{part}` in: {said}");
+        }
+        // Nothing was touched, so the next start says the same.
+        assert_eq!(std::fs::read_to_string(folder.0.join(FIRST)).unwrap(), changed);
+        assert_eq!(folder.names(), [FIRST]);
+        assert_eq!(folder.open_bounded(BOUNDS).unwrap_err().to_string(), said);
     }
 }
 
 #[tokio::test]
 async fn a_crash_between_two_files_leaves_one_log() {
-    for (left, names) in [
-        (
-            "audit-00000000000000000004.jsonl",
-            vec![FIRST, "audit-00000000000000000004.jsonl"],
-        ),
-        (
-            "audit-00000000000000000009.jsonl",
-            vec![FIRST, "audit-00000000000000000004.jsonl"],
-        ),
-    ] {
-        let folder = Folder::new();
+    const NEXT: &str = "audit-00000000000000000004.jsonl";
+    for (left, repaired) in [(&b""[..], false), (b"{\"se", true)] {
+        let folder = full_file().await;
+        std::fs::write(folder.0.join(NEXT), left).unwrap();
         let log = folder.open_bounded(SMALL).unwrap();
-        for _ in 0..3 {
-            log.record(event(&"x".repeat(240)), Durability::Synced)
-                .await
-                .unwrap();
-        }
+        let due = if repaired { 5 } else { 4 };
+        assert_eq!(log.record(event("x"), Durability::Synced).await, Ok(due));
         drop(log);
-        std::fs::write(folder.0.join(left), b"").unwrap();
-        let log = folder.open_bounded(SMALL).unwrap();
-        assert_eq!(log.record(event("x"), Durability::Synced).await, Ok(4));
-        drop(log);
-        assert_eq!(folder.names(), names);
-        assert_eq!(folder.verify().unwrap().records, 4);
+        assert_eq!(folder.names()[..2], [FIRST, NEXT]);
+        assert_eq!(folder.verify().unwrap().records, due);
     }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_follow_is_no_crash_and_stays() {
+    // It was emptied, or those before it were taken away.
+    for left in [&b""[..], b"{\"se"] {
+        let folder = full_file().await;
+        let name = "audit-00000000000000000009.jsonl";
+        std::fs::write(folder.0.join(name), left).unwrap();
+        let error = folder.open_bounded(SMALL).unwrap_err();
+        assert_eq!(error.code(), "audit.missing");
+        assert!(error.to_string().contains("record 4 is due"), "{error}");
+        assert_eq!(folder.names(), [FIRST, name]);
+    }
+    // The file before the newest was synced to its end, so no crash tears it.
+    let folder = full_file().await;
+    let first = std::fs::read(folder.0.join(FIRST)).unwrap();
+    std::fs::write(folder.0.join(FIRST), &first[..first.len() - 1]).unwrap();
+    std::fs::write(folder.0.join("audit-00000000000000000003.jsonl"), b"").unwrap();
+    let error = folder.open_bounded(SMALL).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("line 3, record 3: the line has no end"),
+        "{error}"
+    );
+}
+
+/// The bytes of a log of three records.
+async fn three_records() -> Vec<u8> {
+    let folder = Folder::new();
+    let log = folder.open();
+    for detail in ["a", "b", "the last one, \u{e9} and all"] {
+        log.record(event(detail), Durability::Synced).await.unwrap();
+    }
+    drop(log);
+    std::fs::read(folder.0.join(FIRST)).unwrap()
+}
+
+/// A log whose only file is full.
+async fn full_file() -> Folder {
+    let folder = Folder::new();
+    let log = folder.open_bounded(SMALL).unwrap();
+    for _ in 0..3 {
+        log.record(event(&"x".repeat(240)), Durability::Synced)
+            .await
+            .unwrap();
+    }
+    drop(log);
+    folder
+}
+
+fn start_of_last_line(log: &[u8]) -> usize {
+    log[..log.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1
+}
+
+fn append(folder: &Folder, tail: &[u8]) {
+    let mut file = folder::options().append(true).open(folder.0.join(FIRST)).unwrap();
+    file.write_all(tail).unwrap();
 }
 
 #[tokio::test]
