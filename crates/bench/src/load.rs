@@ -29,7 +29,7 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) enum Pace {
     /// The next request as soon as the answer is there.
     Closed,
-    /// This many requests per second over all connections, each timed from when it was due.
+    /// This many requests per second over all connections, each timed from when it was sent.
     Open(f64),
 }
 
@@ -91,10 +91,10 @@ async fn connection(
         let sent = match interval {
             None => Instant::now(),
             Some(interval) => {
-                let this = due;
+                tokio::time::sleep_until(due.into()).await;
                 due += interval;
-                tokio::time::sleep_until(this.into()).await;
-                this
+                // From the sending and not from when it was due: the timer is a millisecond coarse, which is more than what is measured.
+                Instant::now()
             }
         };
         if sent >= end {

@@ -48,7 +48,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Log in to a server, in the browser
-    #[command(after_help = "Example:\n  portcullis agent login http://localhost:8420/mcp")]
+    #[command(after_help = "Example:\n  portcullis agent login http://127.0.0.1:8420/mcp")]
     Login {
         /// The server's MCP address
         url: String,
@@ -63,7 +63,7 @@ enum Command {
         client_secret_file: Option<PathBuf>,
     },
     /// Forget the tokens of a server, and have them revoked
-    #[command(after_help = "Example:\n  portcullis agent logout http://localhost:8420/mcp")]
+    #[command(after_help = "Example:\n  portcullis agent logout http://127.0.0.1:8420/mcp")]
     Logout {
         /// The server's MCP address
         url: String,
@@ -76,7 +76,7 @@ enum Command {
         json: bool,
     },
     /// List the tools of a server
-    #[command(after_help = "Example:\n  portcullis agent tools http://localhost:8420/mcp")]
+    #[command(after_help = "Example:\n  portcullis agent tools http://127.0.0.1:8420/mcp")]
     Tools {
         /// The server's MCP address
         url: String,
@@ -86,7 +86,7 @@ enum Command {
     },
     /// Call a tool; if it needs more than you allowed so far, log in for that too
     #[command(
-        after_help = "Examples:\n  portcullis agent call http://localhost:8420/mcp add_note '{\"text\": \"hello\"}'\n  jq -n '{text: \"hello\"}' | portcullis agent call http://localhost:8420/mcp add_note -"
+        after_help = "Examples:\n  portcullis agent call http://127.0.0.1:8420/mcp add_note '{\"text\": \"hello\"}'\n  jq -n '{text: \"hello\"}' | portcullis agent call http://127.0.0.1:8420/mcp add_note -"
     )]
     Call {
         /// The server's MCP address
@@ -102,7 +102,7 @@ enum Command {
     },
     /// Print an access token for a server, refreshed if need be
     #[command(
-        after_help = "Example:\n  curl -H \"Authorization: Bearer $(portcullis agent token http://localhost:8420/mcp)\" …"
+        after_help = "Example:\n  curl -H \"Authorization: Bearer $(portcullis agent token http://127.0.0.1:8420/mcp)\" …"
     )]
     Token {
         /// The server's MCP address
@@ -148,6 +148,10 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
             if *json {
                 writeln!(out, "{:#}", serde_json::to_value(&tools).unwrap_or_default())?;
                 return Ok(ExitCode::SUCCESS);
+            }
+            if tools.is_empty() {
+                let hint = "no tools: a guarded server shows those that your scopes open; ask for more with `portcullis agent login URL --scope SCOPES`";
+                writeln!(std::io::stderr(), "{hint}")?;
             }
             for tool in tools {
                 writeln!(out, "{}", printable(&tool.name))?;

@@ -73,7 +73,8 @@ pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
         Failure::usage(format!("{} does not load:\n{report}", file.display()))
             .hint("nothing was started; correct the file and check it with `portcullis config check`")
     })?;
-    config.relative_to(file.parent().unwrap_or(Path::new(".")));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    config.relative_to(folder.unwrap_or(Path::new(".")));
     Ok(config)
 }
 

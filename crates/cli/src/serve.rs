@@ -1,5 +1,6 @@
 //! `portcullis gateway` and `portcullis authority`: one server, from a configuration file, until it is told to stop.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,7 +65,12 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }
-    tracing::info!(public_url = settings.public_url, "serving");
+    say(&format!(
+        "Portcullis {} gateway serves {} on {}. Ctrl-C stops.",
+        env!("CARGO_PKG_VERSION"),
+        settings.public_url,
+        settings.listen
+    ))?;
     let drained = serve(
         listener,
         parts.gateway.router(),
@@ -95,7 +101,12 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     world
         .record("start", format!("authority {}", settings.issuer))
         .await?;
-    tracing::info!(issuer = %settings.issuer, "serving");
+    say(&format!(
+        "Portcullis {} authority serves {} on {}. Ctrl-C stops.",
+        env!("CARGO_PKG_VERSION"),
+        settings.issuer,
+        settings.listen
+    ))?;
     let drained = serve(
         listener,
         guard_host(authority.router(), public_host(settings.issuer.as_str())?),
@@ -127,6 +138,12 @@ async fn people_and_clients(settings: &AuthorityConfig, store: &Store, now: Unix
 /// The rule for a listener that is reached at this URL.
 pub(crate) fn public_host(url: &str) -> Result<PublicHost, Failure> {
     PublicHost::of(url, Vec::new()).map_err(cannot("name the host"))
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Failure> {

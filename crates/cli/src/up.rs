@@ -158,6 +158,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
         urls: &urls,
         home: &home,
         server: &name,
+        unlisted: (args.upstream.is_some() || args.stdio.is_some()).then_some(args.unlisted),
         password: password.as_ref(),
         client: &client,
         secret: &secret,
@@ -297,6 +298,8 @@ struct Shown<'s> {
     urls: &'s Urls,
     home: &'s Home,
     server: &'s ServerName,
+    /// What unlisted tools do, where none is listed.
+    unlisted: Option<Effect>,
     password: Option<&'s Secret>,
     client: &'s ClientId,
     secret: &'s Secret,
@@ -337,6 +340,16 @@ Ctrl-C stops.",
             admin = self.urls.admin,
             audit = self.home.audit().display(),
         )?;
+        if let Some(effect) = self.unlisted {
+            let scope = format!("{}:{}", self.server, effect.as_str());
+            writeln!(
+                out,
+                "\nNobody listed the tools of this server: each counts as {effect} and is shown to callers who hold {scope}.
+  portcullis agent login {mcp} --scope {scope}
+Another effect for all of them: --unlisted EFFECT. One for each: a configuration file.",
+                effect = effect.as_str(),
+            )?;
+        }
         Ok(out.flush()?)
     }
 

@@ -129,7 +129,9 @@ impl Record {
             let _ = write!(rest, " [{}]", shown(effect));
         }
         rest += &self.reason();
-        if let (true, Some(needed)) = (self.is_refusal(), self.text("scopes_needed")) {
+        // Only where more scope would have helped: a rule that forbids asks for none.
+        let lacking = self.text("reason") == Some("policy.insufficient-scope");
+        if let (true, Some(needed)) = (lacking, self.text("scopes_needed")) {
             let _ = write!(rest, ", needs {}", shown(needed));
         }
         (self.get("verdict"), rest)

@@ -15,10 +15,11 @@ use crate::text;
 struct Server(Child);
 
 impl Server {
-    fn start(command: &str, config: &Path) -> Outcome<Self> {
+    /// As a person starts it: from the folder of the file, by its bare name.
+    fn start(command: &str, folder: &Path) -> Outcome<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args([command, "--config"])
-            .arg(config)
+            .args([command, "--config", &format!("{command}.toml")])
+            .current_dir(folder)
             .env("CRM_TOKEN", "the-gateways-own-credential")
             .stdin(Stdio::null())
             .spawn()?;
@@ -124,8 +125,8 @@ async fn two_processes_guard_a_server_with_the_issuers_keys_found_by_metadata() 
     let mut upstream = Upstream::start().await?;
     let scratch = Scratch::new("apart")?;
     let (gateway_url, authority_url) = configure(scratch.path(), upstream.url())?;
-    let _authority = Server::start("authority", &scratch.path().join("authority.toml"))?;
-    let _gateway = Server::start("gateway", &scratch.path().join("gateway.toml"))?;
+    let _authority = Server::start("authority", scratch.path())?;
+    let _gateway = Server::start("gateway", scratch.path())?;
     serves(&authority_url).await?;
     serves(&gateway_url).await?;
 
