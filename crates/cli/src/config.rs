@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use portcullis_server::config::{self, Config};
 
 use crate::failure::Failure;
+use crate::join;
 
 /// Arguments of `portcullis config`.
 #[derive(Debug, clap::Args)]
@@ -69,13 +70,17 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure>
 
 /// Reads and validates a configuration file; its relative paths become relative to the file's folder.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
-    let mut config = Config::parse(&text(file)?).map_err(|report| {
+    let config = Config::parse(&text(file)?).map_err(|report| {
         Failure::usage(format!("{} does not load:\n{report}", file.display()))
             .hint("nothing was started; correct the file and check it with `portcullis config check`")
     })?;
+    Ok(at_home(config, file))
+}
+
+fn at_home(mut config: Config, file: &Path) -> Config {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     config.relative_to(folder.unwrap_or(Path::new(".")));
-    Ok(config)
+    config
 }
 
 fn text(file: &Path) -> Result<String, Failure> {
@@ -85,14 +90,7 @@ fn text(file: &Path) -> Result<String, Failure> {
 
 fn check(file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let report = match Config::parse(&text(file)?) {
-        Ok(_) if json => {
-            writeln!(out, "[]")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Ok(_) => {
-            writeln!(out, "{}: good", file.display())?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        Ok(config) => return referred(&at_home(config, file), file, json, out),
         Err(report) => report,
     };
     if json {
@@ -116,4 +114,18 @@ fn check(file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failu
         }
     }
     Ok(ExitCode::from(2))
+}
+
+/// A file that says nothing wrong itself: do the policies that it names load, and is the rest of what it names there?
+fn referred(config: &Config, file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    join::policy(config)?;
+    if json {
+        writeln!(out, "[]")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "{}: good", file.display())?;
+    for missing in config.files().into_iter().filter(|named| !named.exists()) {
+        writeln!(out, "  to be there before it starts: {}", missing.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -341,7 +341,8 @@ impl ScopeCatalogue for Offered {
     }
 }
 
-fn policy(config: &Config) -> Result<Policy, Failure> {
+/// Compiles the policy of a configuration, with the files that it names.
+pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
     let mut cedar = Vec::new();
     for file in &config.policy.files {
         let text = std::fs::read_to_string(file).map_err(|error| {

@@ -123,14 +123,14 @@ async fn people_and_clients(settings: &AuthorityConfig, store: &Store, now: Unix
         let password = secret_file(&user.password_file)?;
         people::ensure_password(store, &user.name, &password, &random::System, now)
             .await
-            .map_err(cannot("keep a user"))?;
+            .map_err(cannot(&format!("keep the user `{}`", user.name)))?;
     }
     for client in &settings.clients {
         let secret = secret_file(&client.secret_file)?;
         let id = client.client_id.as_str();
         clients::ensure_confidential(store, id, &secret, id, &client.scopes, now)
             .await
-            .map_err(cannot("keep a client"))?;
+            .map_err(cannot(&format!("keep the client `{id}`")))?;
     }
     Ok(())
 }

@@ -223,6 +223,21 @@ async fn what_is_wrong_at_the_start_is_said_and_nothing_serves() -> Outcome {
         bad_policy.stderr
     );
 
+    // What would not start does not check out either, and what is missing is named before.
+    let file = scratch.path().join("gateway.toml").display().to_string();
+    let checked = crate::portcullis().run(["config", "check", &file])?;
+    assert_eq!(checked.code, Some(2));
+    assert!(checked.stderr.contains("argumnets"), "{}", checked.stderr);
+    fs::write(scratch.path().join("crm.cedar"), "")?;
+    fs::remove_file(scratch.path().join("ada.password"))?;
+    let checked = crate::portcullis().run(["config", "check", &file])?;
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(
+        checked.stdout.contains("ada.password") && !checked.stdout.contains("report.secret"),
+        "{}",
+        checked.stdout
+    );
+
     let missing = run("authority", "nothing.toml")?;
     assert_eq!(missing.code, Some(2));
     assert!(missing.stderr.contains("nothing.toml"), "{}", missing.stderr);

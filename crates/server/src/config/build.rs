@@ -75,17 +75,11 @@ impl Builder<'_> {
 
     /// Rules between sections.
     fn together(&mut self, node: &Node) {
-        let at_start = 0..0;
         let mut need = |role: &str, section: &'static str, why: &str| {
-            if node.one(role).is_some() && node.one(section).is_none() {
+            if let (Some(role_node), None) = (node.one(role), node.one(section)) {
                 let hint = Some(format!("add a `[{section}]` section"));
-                self.report.add(
-                    self.text,
-                    &at_start,
-                    section,
-                    format!("`[{role}]` needs `[{section}]`: {why}"),
-                    hint,
-                );
+                let message = format!("`[{role}]` needs `[{section}]`: {why}");
+                self.report.add(self.text, role_node.at(), section, message, hint);
             }
         };
         need("gateway", "audit", "no call is forwarded that is not on record");

@@ -212,6 +212,32 @@ impl Config {
 }
 
 impl Config {
+    /// The files that it names and that must be there when a server starts: policies, secrets, key sets.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = self.policy.files.iter().map(PathBuf::as_path).collect();
+        files.extend(
+            self.issuers
+                .iter()
+                .filter_map(|issuer| issuer.jwks_file.as_deref()),
+        );
+        for server in &self.servers {
+            if let Some(SecretFrom::File(file)) = &server.credential {
+                files.push(file);
+            }
+        }
+        if let Some(authority) = &self.authority {
+            files.extend(authority.users.iter().map(|user| user.password_file.as_path()));
+            files.extend(
+                authority
+                    .clients
+                    .iter()
+                    .map(|client| client.secret_file.as_path()),
+            );
+        }
+        files
+    }
+
     /// Makes every relative path in the configuration relative to `folder`, the folder of its file.
     pub fn relative_to(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);

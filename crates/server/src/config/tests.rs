@@ -90,8 +90,8 @@ effect = "look"
     let found = findings(text);
     for expected in [
         (1, "version"),
-        (1, "audit"),
-        (1, "keys"),
+        (3, "audit"),
+        (3, "keys"),
         (3, "gateway.listen"),
         (4, "gateway.listne"),
         (5, "gateway.public_url"),
