@@ -52,6 +52,7 @@ impl RedirectUri {
             return Err("it is neither https nor http on this machine");
         }
         let host = url.host_str().unwrap_or_default().to_owned();
+        spells_its_place(text, &url, &host)?;
         Ok(Self {
             text: text.to_owned(),
             host,
@@ -129,6 +130,24 @@ fn without_port(text: &str) -> Option<(&'static str, &str)> {
     (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
 }
 
+/// The text names host and port as every reader would write them: `http://127.1/`, `https://@host/` and `https:///host` are places to
+/// some readers and other places, or none, to others.
+fn spells_its_place(text: &str, url: &Url, host: &str) -> Result<(), &'static str> {
+    let after_scheme = text.split_once("://").map(|(_, rest)| rest);
+    let rest = after_scheme
+        .and_then(|rest| rest.strip_prefix(host))
+        .ok_or("its host is spelled oddly")?;
+    let port = match rest.strip_prefix(':') {
+        Some(rest) => rest.split(['/', '?']).next().unwrap_or_default(),
+        None if rest.is_empty() || rest.starts_with(['/', '?']) => return Ok(()),
+        None => return Err("its host is spelled oddly"),
+    };
+    match url.port_or_known_default() {
+        Some(number) if number > 0 && number.to_string() == port => Ok(()),
+        Some(_) | None => Err("its port is spelled oddly"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +161,8 @@ mod tests {
             "http://127.0.0.1/",
             "http://127.0.0.1:49152/callback",
             "http://[::1]:3000/cb",
+            "https://client.example:443/cb",
+            "https://client.example?a=b",
         ] {
             assert!(RedirectUri::parse(good).is_ok(), "{good}");
         }
@@ -163,6 +184,15 @@ mod tests {
             "file:///etc/passwd",
             "com.example.app:/callback",
             "https://",
+            "https:///evil.example",
+            "https://@evil.example/",
+            "http://127.1/",
+            "http://0x7f.1/",
+            "http://2130706433/",
+            "http://LOCALHOST/",
+            "http://127.0.0.1:0/",
+            "http://127.0.0.1:00080/",
+            "http://127.0.0.1:/",
         ] {
             assert!(RedirectUri::parse(bad).is_err(), "{bad}");
         }
