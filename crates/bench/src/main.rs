@@ -133,8 +133,9 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     format!(
-        "Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile.",
+        "Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile, Rust {}.",
         kernel.trim(),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_RUST_VERSION")
     )
 }
