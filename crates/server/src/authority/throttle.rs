@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::time::{Lifetime, UnixTime};
+
+use crate::http::network;
 
 /// Most keys remembered.
 pub(super) const KEYS: usize = 10_000;
@@ -15,7 +17,7 @@ pub(super) const KEYS: usize = 10_000;
 pub(super) enum Network {
     /// This machine, under whichever of its loopback addresses.
     Loopback,
-    /// An IPv4 address, or the /64 of an IPv6 address: whoever has one usually has all of it (RFC 6177).
+    /// Elsewhere, as [`network`] counts callers.
     At(IpAddr),
     /// The listener did not say. All such requests count as one's.
     Unknown,
@@ -27,11 +29,7 @@ impl Network {
         match peer {
             None => Self::Unknown,
             Some(peer) if peer.is_loopback() => Self::Loopback,
-            Some(IpAddr::V4(peer)) => Self::At(peer.into()),
-            Some(IpAddr::V6(peer)) => {
-                let [a, b, c, d, ..] = peer.segments();
-                Self::At(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
+            Some(peer) => Self::At(network(peer)),
         }
     }
 }

@@ -29,6 +29,7 @@ use preface::Prompt;
 
 pub use descriptors::raise_descriptors;
 pub use host::guard_host;
+pub(crate) use peers::network;
 
 /// The address at the other end of a request's connection. An extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

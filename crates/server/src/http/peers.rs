@@ -59,8 +59,9 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has one IPv6 address usually has the /64 that it is in (RFC 6177).
-fn network(peer: IpAddr) -> IpAddr {
+/// What counts as one caller's: an IPv4 address, or the /64 of an IPv6 address, since whoever has one usually has all of it
+/// (RFC 6177).
+pub(crate) fn network(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(peer) => {
