@@ -23,6 +23,7 @@ pub mod oauth;
 #[cfg(feature = "policy")]
 pub mod policy;
 pub mod random;
+pub mod seal;
 pub mod secret;
 pub mod time;
 pub mod wire;

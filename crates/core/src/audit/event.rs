@@ -25,6 +25,10 @@ pub enum Event {
     Registration(Registration),
     /// A token was asked for.
     Token(Box<Token>),
+    /// A key of ours was made, or changed its state.
+    KeyTransition(KeyTransition),
+    /// Private keys of ours were used.
+    KeyUse(KeyUse),
     /// The process itself: start, stop, keys, repairs.
     System(System),
 }
@@ -40,6 +44,8 @@ impl Event {
             Self::Consent(_) => "consent",
             Self::Registration(_) => "registration",
             Self::Token(_) => "token",
+            Self::KeyTransition(_) => "key_transition",
+            Self::KeyUse(_) => "key_use",
             Self::System(_) => "system",
         }
     }
@@ -266,10 +272,43 @@ pub struct Token {
     pub reason: &'static str,
 }
 
+/// A key of ours was made, or changed its state. Each replica records what it sees.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyTransition {
+    /// Whose: `authority` or `gateway`.
+    pub role: String,
+    /// The key.
+    pub kid: String,
+    /// `signing` or `encryption`.
+    pub purpose: &'static str,
+    /// The state before; `none` for a new key.
+    pub from: &'static str,
+    /// The state now.
+    pub to: &'static str,
+    /// `schedule`, `operator` or `emergency`.
+    pub cause: &'static str,
+    /// The operator's words, for a key that was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A private key of ours was used: how often since the last such record of the same key.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyUse {
+    /// Whose: `authority` or `gateway`.
+    pub role: String,
+    /// The key.
+    pub kid: String,
+    /// `signing`, `encryption` (opening what was sealed), or `certificates`.
+    pub purpose: &'static str,
+    /// How often, failures included.
+    pub count: u64,
+}
+
 /// Something about the process itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct System {
-    /// A stable slug: `start`, `stop`, `log.begin`, `log.repaired`, `key.created`.
+    /// A stable slug: `start`, `stop`, `log.begin`, `log.repaired`.
     pub what: &'static str,
     /// For people.
     pub detail: String,
@@ -285,7 +324,7 @@ macro_rules! event_from {
     };
 }
 
-event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, System);
+event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, System);
 
 fn is_zero(status: &u16) -> bool {
     *status == 0
@@ -385,6 +424,23 @@ mod tests {
             consent.into(),
             registration.into(),
             token.into(),
+            KeyTransition {
+                role: "authority".to_owned(),
+                kid: "k".to_owned(),
+                purpose: "signing",
+                from: "enabled",
+                to: "deleted",
+                cause: "emergency",
+                reason: some("r"),
+            }
+            .into(),
+            KeyUse {
+                role: "authority".to_owned(),
+                kid: "k".to_owned(),
+                purpose: "signing",
+                count: 1,
+            }
+            .into(),
             System {
                 what: "start",
                 detail: "d".to_owned(),

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use serde::{Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::fault::Fault;
 use crate::ids::ToolName;
-use crate::wire::flat;
+use crate::wire::SEALED_FIELDS as EXTENSION;
 use crate::wire::json::Refused;
+
+use super::entries::Entries;
 
 /// One page of a tool list after filtering.
 #[derive(Debug)]
@@ -62,7 +64,8 @@ impl From<Refused> for InvalidList {
 }
 
 /// Takes one JSON-RPC message that came back for a `tools/list`, and leaves out the tools that `keep` does not
-/// want. A tool whose name is no [`ToolName`] is left out too: no call could name it.
+/// want. A tool whose name is no [`ToolName`] is left out too: no call could name it. What `seals` gives for a tool is
+/// put into its `_meta`, and nothing that the server says there of sealed fields stays.
 ///
 /// A `cacheScope` becomes `private`: a list made for one caller must not be shown to another (MCP 2026-07-28,
 /// Caching). An error passes as it is, and so does a notification or request on the same stream.
@@ -72,6 +75,7 @@ impl From<Refused> for InvalidList {
 pub fn filter_list(
     body: &[u8],
     keep: &mut dyn FnMut(&ToolName) -> bool,
+    seals: &dyn Fn(&ToolName) -> Option<Value>,
 ) -> Result<FilteredList, InvalidList> {
     let text = std::str::from_utf8(body).map_err(|_| InvalidList::NotJson)?;
     let mut message = Entries::read(text, &["jsonrpc", "id", "method", "result", "error"])?;
@@ -88,82 +92,64 @@ pub fn filter_list(
     if message.raw("error").is_some() || message.raw("method").is_some() {
         return Err(InvalidList::Ambiguous);
     }
-    let mut result =
-        Entries::read(result.get(), &["tools", "nextCursor", "cacheScope"]).map_err(|error| match error {
-            InvalidList::NotJson => InvalidList::NotAList,
-            InvalidList::Ambiguous | InvalidList::NotAList => error,
-        })?;
+    let mut result = Entries::read(result.get(), &["tools", "nextCursor", "cacheScope"]).map_err(
+        |refused| match refused {
+            Refused::NotJson | Refused::TooDeep => InvalidList::NotAList,
+            Refused::Twice | Refused::LooksLike(_) => InvalidList::Ambiguous,
+        },
+    )?;
     let tools = result.raw("tools").ok_or(InvalidList::NotAList)?;
     let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).map_err(|_| InvalidList::NotAList)?;
 
     let mut seen = Vec::with_capacity(tools.len());
     let mut kept = Vec::with_capacity(tools.len());
+    let mut told = false;
     for tool in &tools {
         let Some(name) = name(tool) else { continue };
         if keep(&name) {
-            kept.push(*tool);
+            let told_of = describe(tool, seals(&name))?;
+            told |= matches!(told_of, Cow::Owned(_));
+            kept.push(told_of);
         }
         seen.push(name);
     }
     let is_public = result
         .raw("cacheScope")
         .is_some_and(|scope| scope.get() != r#""private""#);
-    if kept.len() == tools.len() && !is_public {
+    if kept.len() == tools.len() && !is_public && !told {
         return Ok(untouched(seen));
     }
     if is_public {
-        result.replace("cacheScope", &"private")?;
+        result.put("cacheScope", &"private")?;
     }
-    result.replace("tools", &kept)?;
-    message.replace("result", &result)?;
+    result.put("tools", &kept)?;
+    message.put("result", &result)?;
     let body = serde_json::to_vec(&message).map_err(|_| InvalidList::NotJson)?;
     Ok(FilteredList { body, seen })
+}
+
+/// The tool, saying of sealed fields what is configured here and nothing else.
+fn describe<'t>(tool: &'t RawValue, seals: Option<Value>) -> Result<Cow<'t, RawValue>, InvalidList> {
+    if seals.is_none() && !tool.get().contains(EXTENSION) {
+        return Ok(Cow::Borrowed(tool));
+    }
+    let mut tool = Entries::read(tool.get(), &["name", "_meta"])?;
+    let meta = tool.raw("_meta").map_or("{}", RawValue::get);
+    let mut meta = Entries::read(meta, &[EXTENSION])?;
+    match seals {
+        Some(seals) => meta.put(EXTENSION, &seals)?,
+        None => {
+            let _was_there = meta.remove(EXTENSION);
+        }
+    }
+    tool.put("_meta", &meta)?;
+    Ok(Cow::Owned(to_raw_value(&tool).map_err(|_| InvalidList::NotJson)?))
 }
 
 fn name(tool: &RawValue) -> Option<ToolName> {
     let tool = Entries::read(tool.get(), &["name"]).ok()?;
     let name: Cow<'_, str> = serde_json::from_str(tool.raw("name")?.get()).ok()?;
     ToolName::parse(&name).ok()
-}
-
-/// An object's members in order, each with the text of its value.
-struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
-
-impl<'a> Entries<'a> {
-    fn read(object: &'a str, wanted: &[&'static str]) -> Result<Self, InvalidList> {
-        let members = flat::members(object, wanted)?;
-        Ok(Self(
-            members
-                .into_iter()
-                .map(|(name, value)| (name, Cow::Borrowed(value)))
-                .collect(),
-        ))
-    }
-
-    /// The value as it was read; `None` if there is none or it was replaced.
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0
-            .iter()
-            .find(|(candidate, _)| candidate == name)
-            .and_then(|(_, value)| match value {
-                Cow::Borrowed(raw) => Some(*raw),
-                Cow::Owned(_) => None,
-            })
-    }
-
-    fn replace(&mut self, name: &str, with: &impl Serialize) -> Result<(), InvalidList> {
-        let with = to_raw_value(with).map_err(|_| InvalidList::NotJson)?;
-        if let Some((_, value)) = self.0.iter_mut().find(|(candidate, _)| candidate == name) {
-            *value = Cow::Owned(with);
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Entries<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
 }
 
 #[cfg(test)]
@@ -177,7 +163,11 @@ mod tests {
     ], "nextCursor":"c\/1", "ttlMs": 5, "cacheScope":"public", "_meta":{"k":[ 1 ]}} }"#;
 
     fn filtered(text: &str, kept: &[&str]) -> Result<(String, Vec<String>), InvalidList> {
-        let list = filter_list(text.as_bytes(), &mut |name| kept.contains(&name.as_str()))?;
+        let list = filter_list(
+            text.as_bytes(),
+            &mut |name| kept.contains(&name.as_str()),
+            &|_| None,
+        )?;
         let seen = list.seen.iter().map(ToString::to_string).collect();
         Ok((String::from_utf8(list.body).unwrap(), seen))
     }
@@ -273,8 +263,24 @@ mod tests {
             assert_eq!(filtered(text, &[]), Err(wanted), "{text}");
         }
         assert_eq!(
-            filter_list(b"\xff", &mut |_| true).unwrap_err(),
+            filter_list(b"\xff", &mut |_| true, &|_| None).unwrap_err(),
             InvalidList::NotJson
+        );
+    }
+
+    #[test]
+    fn tools_say_of_sealed_fields_what_is_configured_and_nothing_else() {
+        let page = format!(
+            r#"{{"id":1,"result":{{"tools":[{{"name":"a","n":1.50}},{{"name":"b","_meta":{{"k":[ 1 ],"{EXTENSION}":{{"arguments":["/x"]}}}}}},{{"name":"c"}}]}}}}"#
+        );
+        let list = filter_list(page.as_bytes(), &mut |_| true, &|tool| {
+            (tool.as_str() == "a").then(|| serde_json::json!({"arguments": ["/text"]}))
+        });
+        assert_eq!(
+            String::from_utf8(list.unwrap().body).unwrap(),
+            format!(
+                r#"{{"id":1,"result":{{"tools":[{{"name":"a","n":1.50,"_meta":{{"{EXTENSION}":{{"arguments":["/text"]}}}}}},{{"name":"b","_meta":{{"k":[ 1 ]}}}},{{"name":"c"}}]}}}}"#
+            )
         );
     }
 
@@ -282,7 +288,10 @@ mod tests {
     fn a_long_list_is_filtered_whole() {
         let tools: Vec<String> = (0..10_000).map(|i| format!(r#"{{"name":"t{i}"}}"#)).collect();
         let page = format!(r#"{{"id":1,"result":{{"tools":[{}]}}}}"#, tools.join(","));
-        let list = filter_list(page.as_bytes(), &mut |name| name.as_str().ends_with('7')).unwrap();
+        let list = filter_list(page.as_bytes(), &mut |name| name.as_str().ends_with('7'), &|_| {
+            None
+        })
+        .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&list.body).unwrap();
         assert_eq!(body["result"]["tools"].as_array().unwrap().len(), 1_000);
         assert_eq!(list.seen.len(), 10_000);

@@ -6,6 +6,8 @@
 //! Headers pass by name, both ways: what nobody listed stays behind. A deny-list would have to know every spelling
 //! in which some server takes an identity (`X-Forwarded-User`, `X_Forwarded_User`, …).
 
+mod entries;
+mod extension;
 mod list;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use crate::policy::Permit;
 use crate::secret::Secret;
 use crate::wire::{Call, Kind, Method};
 
+pub use extension::{announce, with_arguments, withhold};
 pub use list::{FilteredList, InvalidList, filter_list};
 
 /// What the gateway shows the upstream of itself.

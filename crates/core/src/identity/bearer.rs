@@ -95,6 +95,7 @@ pub fn verify(
     let client = claims.client.required(ClaimName::ClientId)?;
     let token_id = claims.token_id.required(ClaimName::Jti)?;
     let scopes = claims.scopes.optional(ClaimName::Scope)?.unwrap_or_default();
+    let client_keys = claims.client_keys.optional(ClaimName::ClientKeys)?;
     // RFC 9449 §7.1 and RFC 8705 §3: a bound token without its proof is worth nothing.
     if claims.bound {
         return Err(Failed::SenderConstrained);
@@ -109,6 +110,7 @@ pub fn verify(
         issued,
         expires,
         confirmation: Confirmation::Bearer,
+        client_keys,
     })
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{ClaimName, Failed};
 use crate::ids::{ClientId, ScopeSet, Subject, TokenId};
 use crate::jose::json::{self, Value};
+use crate::jose::jwk::ClientKeys;
 use crate::jose::jws::{Unverified, Verified};
 use crate::time::UnixTime;
 
@@ -59,6 +60,7 @@ pub(super) struct Claims<'p> {
     pub(super) client: Claim<ClientId>,
     pub(super) token_id: Claim<TokenId>,
     pub(super) scopes: Claim<ScopeSet>,
+    pub(super) client_keys: Claim<ClientKeys>,
     /// Whether `cnf` is there at all, of whatever type: a binding we cannot read is a binding.
     pub(super) bound: bool,
 }
@@ -76,6 +78,7 @@ impl<'p> Claims<'p> {
             client: Claim::Absent,
             token_id: Claim::Absent,
             scopes: Claim::Absent,
+            client_keys: Claim::Absent,
             bound: false,
         };
         json::each_member(signature_held.payload(), |name, value| match &*name {
@@ -88,6 +91,7 @@ impl<'p> Claims<'p> {
             "client_id" => claims.client = text(&value, |text| ClientId::parse(text).ok()),
             "jti" => claims.token_id = text(&value, |text| TokenId::parse(text).ok()),
             "scope" => claims.scopes = text(&value, |text| ScopeSet::parse(text).ok()),
+            "client_keys" => claims.client_keys = Claim::of(ClientKeys::from_claim(&value)),
             "cnf" => claims.bound = true,
             _ => {}
         })

@@ -7,7 +7,7 @@ use crate::jose::jws;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "each is the claim of its name, RFC 9068 §2.2 and RFC 7519 §4.1"
+    reason = "each is the claim of its name, RFC 9068 §2.2 and RFC 7519 §4.1, the last of them ours"
 )]
 pub enum ClaimName {
     Iss,
@@ -19,6 +19,7 @@ pub enum ClaimName {
     ClientId,
     Jti,
     Scope,
+    ClientKeys,
 }
 
 impl ClaimName {
@@ -35,6 +36,7 @@ impl ClaimName {
             Self::ClientId => "client_id",
             Self::Jti => "jti",
             Self::Scope => "scope",
+            Self::ClientKeys => "client_keys",
         }
     }
 }
@@ -172,7 +174,8 @@ impl Failed {
 impl From<jws::Error> for Failed {
     fn from(error: jws::Error) -> Self {
         match error {
-            jws::Error::NotCompact => Self::NotCompact,
+            // A token that came in a header is never so large.
+            jws::Error::NotCompact | jws::Error::TooLarge => Self::NotCompact,
             jws::Error::Header => Self::Header,
             jws::Error::Algorithm => Self::AlgorithmUnsupported,
             jws::Error::Refused(name) => Self::HeaderRefused(name),

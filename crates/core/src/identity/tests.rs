@@ -4,18 +4,16 @@
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::ids::{Issuer, ResourceUri};
-use crate::jose::SignatureAlgorithm::{self, EdDsa, Es256, Rs256};
+use crate::jose::SignatureAlgorithm::{self, EdDsa, Es256, Ps256, Rs256};
 use crate::jose::base64url::encode;
-use crate::jose::jwk::KeySet;
+use crate::jose::jwk::testing::{public_jwk, signing_key};
+use crate::jose::jwk::{KeySet, SigningKey};
+use crate::jose::jws::TokenSigner as _;
 use crate::time::{Lifetime, UnixTime};
 use crate::wire::{BearerToken, Presented};
 
@@ -27,68 +25,29 @@ const MAX_LIFETIME: i64 = 3600;
 
 /// An issuer with one key of each algorithm.
 struct Forge {
-    es256: EcdsaKeyPair,
-    rs256: RsaKeyPair,
-    eddsa: Ed25519KeyPair,
+    signers: Vec<SigningKey>,
     keys: KeySet,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests: the crypto library asks for its own source to sign with RSA"
-)]
-fn system_random() -> aws_lc_rs::rand::SystemRandom {
-    aws_lc_rs::rand::SystemRandom::new()
 }
 
 impl Forge {
     fn new() -> Self {
-        let es256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let rs256 = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let eddsa = Ed25519KeyPair::generate().unwrap();
-        let point = es256.public_key().as_ref();
-        let n: Vec<u8> = rs256
-            .public_key()
-            .modulus()
-            .big_endian_without_leading_zero()
-            .to_vec();
-        let e: Vec<u8> = rs256
-            .public_key()
-            .exponent()
-            .big_endian_without_leading_zero()
-            .to_vec();
-        let set = json!({ "keys": [
-            { "kty": "EC", "crv": "P-256", "kid": "es", "x": encode(&point[1..33]), "y": encode(&point[33..]) },
-            { "kty": "RSA", "kid": "rs", "n": encode(n), "e": encode(e) },
-            { "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": encode(eddsa.public_key().as_ref()) },
-        ]});
-        let keys = KeySet::parse(set.to_string().as_bytes()).unwrap();
-        assert_eq!(keys.len(), 3);
-        Self {
-            es256,
-            rs256,
-            eddsa,
-            keys,
-        }
+        let signers: Vec<SigningKey> = SignatureAlgorithm::ALL
+            .into_iter()
+            .map(|algorithm| signing_key(kid(algorithm), algorithm))
+            .collect();
+        let jwks: Vec<Value> = signers.iter().map(public_jwk).collect();
+        let keys = KeySet::parse(json!({ "keys": jwks }).to_string().as_bytes()).unwrap();
+        assert_eq!(keys.len(), SignatureAlgorithm::ALL.len());
+        Self { signers, keys }
+    }
+
+    fn signer(&self, algorithm: SignatureAlgorithm) -> &SigningKey {
+        let of_it = |signer: &&SigningKey| signer.algorithm() == algorithm;
+        self.signers.iter().find(of_it).unwrap()
     }
 
     fn signature(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Vec<u8> {
-        match algorithm {
-            Es256 => self
-                .es256
-                .sign_digest(&digest::digest(&digest::SHA256, message))
-                .unwrap()
-                .as_ref()
-                .to_vec(),
-            Rs256 => {
-                let mut signature = vec![0; self.rs256.public_modulus_len()];
-                self.rs256
-                    .sign(&RSA_PKCS1_SHA256, &system_random(), message, &mut signature)
-                    .unwrap();
-                signature
-            }
-            EdDsa => self.eddsa.sign(message).as_ref().to_vec(),
-        }
+        self.signer(algorithm).sign(message).unwrap()
     }
 
     /// A token with this header text and payload text, signed by the key of `algorithm`.
@@ -147,11 +106,12 @@ fn bearer(token: &str) -> BearerToken {
 }
 
 fn kid(algorithm: SignatureAlgorithm) -> &'static str {
-    match algorithm {
-        Es256 => "es",
-        Rs256 => "rs",
-        EdDsa => "ed",
-    }
+    // The three that rows below spell out.
+    let known = [(Es256, "es"), (Rs256, "rs"), (EdDsa, "ed")];
+    known
+        .into_iter()
+        .find(|(of, _)| *of == algorithm)
+        .map_or(algorithm.name(), |(_, kid)| kid)
 }
 
 fn header(algorithm: SignatureAlgorithm) -> Value {
@@ -277,9 +237,10 @@ fn headers_that_are_refused() {
         ),
         (
             "JWS-08",
-            with(h(), "alg", json!("RS512")),
+            with(h(), "alg", json!("RS1")),
             Failed::AlgorithmUnsupported,
         ),
+        ("JWS-08", with(h(), "alg", json!("RS512")), Failed::KeyUnknown),
         (
             "JWS-29",
             with(h(), "alg", json!("ES256K")),
@@ -796,8 +757,8 @@ fn signatures_that_are_refused() {
         one
     };
     let der = {
-        let pkcs8 = forge.es256.to_pkcs8v1().unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).unwrap();
+        let pkcs8 = forge.signer(Es256).dangerous_to_pkcs8().unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8).unwrap();
         pair.sign_digest(&digest::digest(&digest::SHA256, es.as_bytes()))
             .unwrap()
             .as_ref()
@@ -860,11 +821,7 @@ fn signatures_that_are_refused() {
 
     // JWS-32: PSS where PKCS#1 v1.5 is named
     let rs = input(Rs256, &claims());
-    let mut pss = vec![0; forge.rs256.public_modulus_len()];
-    forge
-        .rs256
-        .sign(&RSA_PSS_SHA256, &system_random(), rs.as_bytes(), &mut pss)
-        .unwrap();
+    let pss = forge.signature(Ps256, rs.as_bytes());
     assert_eq!(
         forge.verdict(&format!("{rs}.{}", encode(pss))).unwrap_err(),
         Failed::Signature
@@ -893,7 +850,7 @@ fn signatures_that_are_refused() {
 fn hmac_with_the_public_key_as_the_secret_is_refused() {
     // JWS-06: whatever spelling of the public key the forger takes as the secret
     let forge = Forge::new();
-    let point = forge.es256.public_key().as_ref().to_vec();
+    let point = forge.signer(Es256).public().uncompressed().unwrap();
     for secret in [point.clone(), encode(&point).into_bytes(), Vec::new()] {
         let input = format!(
             "{}.{}",

@@ -1,6 +1,7 @@
 //! The proof that a credential was checked.
 
 use crate::ids::{ClientId, Issuer, ResourceUri, ScopeSet, Subject, TokenId};
+use crate::jose::jwk::ClientKeys;
 use crate::time::UnixTime;
 
 /// How the token is bound to its sender.
@@ -23,6 +24,7 @@ pub struct VerifiedIdentity {
     pub(super) issued: UnixTime,
     pub(super) expires: UnixTime,
     pub(super) confirmation: Confirmation,
+    pub(super) client_keys: Option<ClientKeys>,
 }
 
 impl VerifiedIdentity {
@@ -79,6 +81,12 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn confirmation(&self) -> Confirmation {
         self.confirmation
+    }
+
+    /// The client's own keys, where its issuer vouches for them (claim `client_keys`).
+    #[must_use]
+    pub fn client_keys(&self) -> Option<&ClientKeys> {
+        self.client_keys.as_ref()
     }
 
     /// RFC 9068 §2.2: `sub` equals `client_id` when no resource owner is involved.

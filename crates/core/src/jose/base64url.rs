@@ -38,6 +38,11 @@ pub fn decode_into<'b>(text: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Not
     buffer.get(..length).ok_or(NotBase64Url)
 }
 
+/// Whether a text is longer than the base64url form of this many bytes: asked before it is decoded.
+pub(super) fn exceeds(text: &str, bytes: usize) -> bool {
+    text.len() > bytes.saturating_mul(4).div_ceil(3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +54,15 @@ mod tests {
         for bad in ["_-8=", "/+8", "_-8\n", " _-8", "_-9", "_", "_-8_-"] {
             assert_eq!(decode(bad), Err(NotBase64Url), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn as_long_as_the_form_of_that_many_bytes_and_one_more() {
+        for bytes in 0..100 {
+            assert!(!exceeds(&encode(vec![7; bytes]), bytes), "{bytes}");
+            assert!(exceeds(&encode(vec![7; bytes + 1]), bytes), "{bytes}");
+        }
+        assert!(!exceeds("AAAA", usize::MAX));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::limits;
 
 /// Most members in one object.
 pub const MEMBERS: usize = 256;
+/// Most values in one array. Far more than any key set, audience or list of tools has, and as many as an argument of a
+/// tool may need that is a series of numbers; each takes the memory of a [`Value`].
+pub const ITEMS: usize = 64 * 1024;
 
 /// A text that is not one strict JSON object. Says where, and never what: the text may be a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +76,9 @@ impl From<Value<'_>> for serde_json::Value {
     }
 }
 
+/// A member that should be a string is none.
+pub(super) struct NotText;
+
 /// A JSON object without a member that appears twice, in the order of its text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
@@ -81,8 +87,8 @@ impl<'a> Object<'a> {
     /// Reads a text that is one object and nothing else.
     ///
     /// # Errors
-    /// [`NotStrict`]: malformed, not an object, a member twice, deeper than [`limits::JSON_DEPTH`] or an object
-    /// wider than [`MEMBERS`].
+    /// [`NotStrict`]: malformed, not an object, a member twice, deeper than [`limits::JSON_DEPTH`], an object
+    /// wider than [`MEMBERS`] or an array longer than [`ITEMS`].
     pub fn parse(text: &'a [u8]) -> Result<Self, NotStrict> {
         let mut members = Vec::new();
         each_member(text, |name, value| members.push((name, value)))?;
@@ -96,6 +102,14 @@ impl<'a> Object<'a> {
             .iter()
             .find(|(candidate, _)| candidate == name)
             .map(|(_, value)| value)
+    }
+
+    /// The member of this name, as a string: absent is an answer, another JSON type is not.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_text().map(Some).ok_or(NotText),
+        }
     }
 
     /// All members.
@@ -364,6 +378,9 @@ impl<'de> Visitor<'de> for ValueSeed {
         let inner = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(inner)? {
+            if items.len() >= ITEMS {
+                return Err(A::Error::custom("an array has too many values"));
+            }
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -470,6 +487,15 @@ mod tests {
         };
         assert!(Object::parse(wide(MEMBERS).as_bytes()).is_ok());
         assert!(Object::parse(wide(MEMBERS + 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn arrays_at_the_limit_and_one_past_it() {
+        let long = |n: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(n - 1));
+        assert!(Object::parse(long(ITEMS).as_bytes()).is_ok());
+        assert!(Object::parse(long(ITEMS + 1).as_bytes()).is_err());
+        let inside = format!("{{\"a\":[{}]}}", &long(ITEMS + 1));
+        assert!(Object::parse(inside.as_bytes()).is_err());
     }
 
     #[test]

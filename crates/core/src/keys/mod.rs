@@ -1,20 +1,35 @@
-//! Keys over time: slots and their states, what to publish, certificate profiles. Never holds private bytes.
+//! Keys over time: their states, when they change, what to publish, certificates. Never holds private bytes.
 //!
-//! Takes: public keys, certificates, `now`. Gives: states, JWK Sets, certificate requests that passed lint.
-//! May use: `jose`, time. Never: holds a private key, signs what was not linted.
+//! Takes: public keys, certificates, `now`. Gives: plans, JWK Sets, certificate requests that passed lint, checked
+//! chains. May use: `jose`, time. Never: holds a private key, signs what was not linted, reads a clock.
 //!
-//! A key has one purpose for life, and the purpose is a type ([`Signing`], [`Sealing`]): NIST SP 800-57 part 1 §5.2
-//! forbids one key for both, and so does the compiler.
+//! A key has one purpose for life: NIST SP 800-57 part 1 §5.2 forbids one key for both. What holds a private key is a
+//! [`TokenSigner`](crate::jose::jws::TokenSigner) or a [`PayloadOpener`](crate::jose::jwe::PayloadOpener) and never
+//! both; [`Signing`] and [`Sealing`] name the purposes where keys are made and kept.
 
 mod certificate;
 mod document;
+mod plan;
+mod policy;
 mod purpose;
-mod slot;
+mod simulate;
+mod state;
 
-pub use certificate::{CertificateFacts, Flaw, Linted, Profile, Request, UnreadableCertificate};
+pub use certificate::{
+    CertificateFacts, ChainFlaw, ChainProblem, Checked, Flaw, LONGEST_CERTIFICATE, LONGEST_CHAIN, Linted,
+    Profile, Request, SubjectKey, UnreadableCertificate, authority_permits, check_chain,
+};
 pub use document::JwksDocument;
+pub use plan::{
+    MOST_KEYS, NotApplicable, NotPossible, Replacement, Transition, next_due, plan, primary, revoke,
+    rotate_now,
+};
+pub use policy::{LONGEST_VALIDITY, NOTICE, PolicyFlaw, RotationPolicy, Timing};
 pub use purpose::{Purpose, Sealing, Signing};
-pub use slot::{NotAllowed, Slot, State};
+pub use simulate::{Event, MOST_EVENTS, Simulation, Summary, Timeline};
+pub use state::{Birth, KeyView, NotAllowed, State};
+
+pub use crate::jose::jwk::Use;
 
 #[cfg(test)]
 mod tests;

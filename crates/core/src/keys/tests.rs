@@ -4,7 +4,8 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::*;
 use crate::ids::KeyId;
-use crate::jose::jwk::{PublicJwk, PublicKey, Use, VerificationKey};
+use crate::jose::SignatureAlgorithm;
+use crate::jose::jwk::{EcCurve, PublicJwk, PublicKey, Use, VerificationKey};
 use crate::time::{Lifetime, UnixTime};
 
 const IDENTITY: &str = "https://gw.example.test";
@@ -35,21 +36,37 @@ fn a_key_only_moves_forward() {
         (Enabled, Deleted),
         (Disabled, Deleted),
     ];
+    let at = UnixTime::from_secs(7);
     for from in all {
         for to in all {
-            let slot = Slot::<Signing>::new(KeyId::parse("k").unwrap(), from);
-            let moved = slot.become_state(to);
+            let kid = KeyId::parse("k").unwrap();
+            let mut key = KeyView::made(kid, Use::Signature, Birth::Staged, at, at);
+            key.state = from;
+            let moved = key.become_state(to, at);
             assert_eq!(moved.is_ok(), allowed.contains(&(from, to)), "{from} -> {to}");
-            if let Ok(moved) = moved {
-                assert_eq!(moved.state(), to);
-            }
+            assert_eq!(key.state, if moved.is_ok() { to } else { from });
         }
     }
-    assert!(
-        all.into_iter()
-            .filter(|state| !state.is_published())
-            .eq([Deleted])
-    );
+}
+
+#[test]
+fn senders_find_the_primary_alone_and_verifiers_every_key() {
+    use State::{Deleted, Disabled, Enabled, Staged};
+    for (state, verifies, sealed_for, opens) in [
+        (Staged, true, false, true),
+        (Enabled, true, true, true),
+        (Disabled, true, false, true),
+        (Deleted, false, false, false),
+    ] {
+        assert_eq!(state.is_published(Use::Signature), verifies, "{state}");
+        assert_eq!(state.is_published(Use::Encryption), sealed_for, "{state}");
+        assert_eq!(state.opens(), opens, "{state}");
+    }
+    let end = UnixTime::from_secs(7);
+    let kid = KeyId::parse("k").unwrap();
+    let key = KeyView::made(kid, Use::Signature, Birth::Enabled, end, end);
+    assert!(key.is_published(UnixTime::from_secs(6)));
+    assert!(!key.is_published(end), "past its certificate");
 }
 
 #[test]
@@ -94,7 +111,10 @@ fn certificates_say_what_their_profile_says() {
         assert_eq!(facts.identities, [IDENTITY]);
         assert_eq!(facts.public_key, key.public_key_raw());
         assert_eq!(facts.not_before, UnixTime::from_secs(1_800_000_000));
-        assert_eq!(facts.not_after, facts.not_before.plus(Lifetime::from_days(90)));
+        assert_eq!(
+            facts.not_after,
+            facts.not_before.plus(Profile::Leaf(purpose).longest())
+        );
         let (_, read) = x509_parser::parse_x509_certificate(&der).unwrap();
         assert!(!read.is_ca());
         assert_eq!(read.key_usage().unwrap().unwrap().value.to_string(), usages);
@@ -238,8 +258,8 @@ fn only_one_certificate_is_read() {
 #[test]
 fn the_document_is_the_same_for_the_same_keys() {
     let jwk = |kid: &str, pair: &KeyPair| PublicJwk {
-        key: PublicKey::from_uncompressed(pair.public_key_raw()).unwrap(),
-        purpose: Use::Signature,
+        key: PublicKey::from_uncompressed(EcCurve::P256, pair.public_key_raw()).unwrap(),
+        algorithm: SignatureAlgorithm::Es256.into(),
         kid: KeyId::parse(kid).unwrap(),
         chain: vec![],
     };

@@ -62,6 +62,8 @@ pub struct Call {
     last_event_id: Option<Box<str>>,
     /// A part of `body`.
     arguments: Option<Bytes>,
+    /// A part of `body`.
+    sealing: Option<Bytes>,
     body: Bytes,
 }
 
@@ -117,9 +119,8 @@ impl Call {
             Era::Modern => (None, None),
             Era::Legacy => (mirror.session()?, mirror.last_event_id()?),
         };
-        let arguments = params
-            .arguments
-            .map(|arguments| body.slice_ref(arguments.as_bytes()));
+        let part = |text: &str| body.slice_ref(text.as_bytes());
+        let (arguments, sealing) = (params.arguments.map(part), params.inner.sealing.map(part));
         Ok(Self {
             era,
             kind,
@@ -129,6 +130,7 @@ impl Call {
             session,
             last_event_id,
             arguments,
+            sealing,
             body,
         })
     }
@@ -162,6 +164,7 @@ impl Call {
             session: mirror.session()?,
             last_event_id: mirror.last_event_id()?,
             arguments: None,
+            sealing: None,
             body: Bytes::new(),
         })
     }
@@ -215,6 +218,15 @@ impl Call {
         self.arguments
             .as_ref()
             .and_then(|arguments| std::str::from_utf8(arguments).ok())
+    }
+
+    /// The raw JSON text of what `params._meta` says about sealed fields, when present. Any JSON value, without a name
+    /// twice in any object.
+    #[must_use]
+    pub fn sealing(&self) -> Option<&str> {
+        self.sealing
+            .as_ref()
+            .and_then(|sealing| std::str::from_utf8(sealing).ok())
     }
 
     /// SHA-256 of the body, binding a permit to exactly these bytes. Computed at each call.

@@ -10,6 +10,8 @@ use super::method::Aim;
 pub(super) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The other member of `_meta` that a stateless request must have.
 pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The MCP extension for sealed fields: its name among capabilities, and its member of `_meta`.
+pub const SEALED_FIELDS: &str = "dev.portcullis/sealed-fields";
 
 /// What a message says, as far as we look. `None` means absent, never malformed.
 #[derive(Default)]
@@ -41,6 +43,8 @@ pub(super) struct Params<'de> {
 pub(super) struct Meta<'de> {
     pub(super) version: Option<Shape<'de>>,
     pub(super) capabilities: Option<Shape<'de>>,
+    /// As its JSON text.
+    pub(super) sealing: Option<&'de str>,
 }
 
 impl<'de> Envelope<'de> {
@@ -112,12 +116,13 @@ impl<'de> Members<'de> for Params<'de> {
 }
 
 impl<'de> Members<'de> for Meta<'de> {
-    const NAMES: &'static [&'static str] = &[META_VERSION, META_CAPABILITIES];
+    const NAMES: &'static [&'static str] = &[META_VERSION, META_CAPABILITIES, SEALED_FIELDS];
 
     fn member<A: MapAccess<'de>>(&mut self, name: &str, value: Member<'_, 'de, A>) -> Result<(), A::Error> {
         match name {
             META_VERSION => self.version = Some(value.walk()?),
             META_CAPABILITIES => self.capabilities = Some(value.walk()?),
+            SEALED_FIELDS => self.sealing = Some(value.raw()?),
             _ => drop(value.walk()?),
         }
         Ok(())

@@ -21,6 +21,7 @@ mod presented;
 pub use agreement::{LEGACY_VERSIONS, MODERN_VERSIONS};
 pub use call::{Call, Kind, RequestId};
 pub use challenge::Challenge;
+pub use envelope::SEALED_FIELDS;
 pub use error::Error;
 pub use method::{Era, Method, Target};
 pub use presented::{BearerToken, Presented};

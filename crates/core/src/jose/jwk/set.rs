@@ -1,6 +1,6 @@
 //! The keys of one issuer.
 
-use super::verification::holds_private_material;
+use super::members::holds_private_material;
 use super::{KeyProblem, VerificationKey};
 use crate::ids::KeyId;
 use crate::jose::SignatureAlgorithm;
@@ -110,6 +110,12 @@ impl KeySet {
             }
         }
         Ok(Self { keys, skipped })
+    }
+
+    /// Leaves out the keys of these names: they are void, whoever publishes them.
+    pub fn remove(&mut self, kids: &std::collections::BTreeSet<KeyId>) {
+        self.keys
+            .retain(|key| key.kid().is_none_or(|kid| !kids.contains(kid)));
     }
 
     /// The key for a token header's `kid` and `alg`: without a `kid`, only when exactly one key has that algorithm.

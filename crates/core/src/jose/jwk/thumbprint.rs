@@ -1,10 +1,13 @@
-//! RFC 7638 thumbprints.
+//! RFC 7638 thumbprints and their URIs (RFC 9278).
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 
 use crate::jose::base64url;
+
+/// What a thumbprint URI begins with: RFC 9278 §3 and the name of SHA-256 in the registry of RFC 6920 §9.4.
+const URI: &str = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
 
 /// The SHA-256 thumbprint of a public key (RFC 7638 §3): the same for every spelling of the same key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +35,25 @@ impl Thumbprint {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// The thumbprint as a URI (RFC 9278 §3).
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("{URI}{self}")
+    }
+
+    /// From a thumbprint URI (RFC 9278 §3). `None` for another hash or another spelling.
+    #[must_use]
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        Self::parse(uri.strip_prefix(URI)?)
+    }
+
+    /// From its base64url text, as claims such as `jkt` carry it (RFC 9449 §6.1).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = base64url::decode(text).ok()?;
+        Some(Self(bytes.try_into().ok()?))
     }
 
     /// The first eight hexadecimal digits, for names that people read.

@@ -134,6 +134,7 @@ fn auth_of(server: &AuthorizationServer, secret: Option<Secret>) -> Result<Clien
 }
 
 /// A registration request (RFC 7591 §3.1) of a native application: a public client where the server has them.
+/// `jwks` are its own public keys, for sealed fields.
 ///
 /// # Errors
 /// [`Error::NoClientAuth`].
@@ -141,13 +142,14 @@ pub fn build_registration(
     server: &AuthorizationServer,
     endpoint: &Endpoint,
     redirect_uri: &str,
+    jwks: Option<&serde_json::Value>,
 ) -> Result<Request<Bytes>, Error> {
     let preferred = [AuthMethod::None, AuthMethod::Basic, AuthMethod::Post];
     let method = preferred
         .into_iter()
         .find(|method| server.auth_methods().contains(method));
     let method = method.ok_or_else(|| Error::NoClientAuth(server.issuer().clone()))?;
-    let wish = json!({
+    let mut wish = json!({
         "client_name": CLIENT_NAME,
         "application_type": "native",
         "redirect_uris": [redirect_uri],
@@ -155,6 +157,9 @@ pub fn build_registration(
         "response_types": ["code"],
         "token_endpoint_auth_method": method.as_str(),
     });
+    if let (Some(jwks), Some(wish)) = (jwks, wish.as_object_mut()) {
+        wish.insert("jwks".to_owned(), jwks.clone());
+    }
     Ok(form::post(endpoint, JSON, wish.to_string()))
 }
 

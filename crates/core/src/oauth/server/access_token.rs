@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::ids::{ClientId, Issuer, ResourceUri, ScopeSet, TokenId};
+use crate::jose::jwk::ClientKeys;
 use crate::jose::jws::{self, SigningUnavailable, TokenSigner};
 use crate::random::{self, RandomUnavailable, SecureRandom};
 use crate::secret::Secret;
@@ -26,6 +27,8 @@ pub struct Claims<'c> {
     pub scopes: &'c ScopeSet,
     /// From `iat` to `exp`.
     pub lifetime: Lifetime,
+    /// `client_keys`: those the client published, for sealed fields.
+    pub client_keys: Option<ClientKeys>,
 }
 
 /// No token could be made.
@@ -73,8 +76,10 @@ impl Claims<'_> {
             ("exp", json!(now.plus(self.lifetime).as_secs())),
             ("jti", json!(id)),
         ];
+        let keys = self.client_keys.map(|keys| ("client_keys", keys.claim()));
         let claims = claims
             .into_iter()
+            .chain(keys)
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         let text = Secret::new(jws::sign(signer, TYPE, &claims)?);

@@ -7,6 +7,7 @@ use super::opaque::OpaqueHash;
 use super::redirect::RedirectUri;
 use super::token::PresentedClient;
 use crate::ids::{ClientId, ScopeSet};
+use crate::jose::jwk::ClientKeys;
 use crate::time::UnixTime;
 
 /// A grant type that exists here.
@@ -136,6 +137,8 @@ pub struct Client {
     pub authentication: Authentication,
     /// The scopes it may have for itself, without a user.
     pub allowance: ScopeSet,
+    /// The keys it published, for sealed fields.
+    pub keys: Option<ClientKeys>,
 }
 
 impl Client {
@@ -242,6 +245,7 @@ mod tests {
                 grants: BTreeSet::new(),
                 authentication,
                 allowance: ScopeSet::new(),
+                keys: None,
             };
             let held = presented(&right).map(|presented| client.authenticate(&presented).is_ok());
             assert_eq!(held, expected, "{:?}", client.authentication);

@@ -10,6 +10,7 @@ use super::client::{Authentication, Client, ClientName, GrantType, Provenance};
 use super::redirect::{REDIRECT_URIS, RedirectUri};
 use crate::ids::{ClientId, ScopeSet};
 use crate::jose::json::{Object, Value};
+use crate::jose::jwk::{ClientKeys, UnusableKeys};
 use crate::limits;
 
 /// Which hosts may publish documents.
@@ -122,7 +123,17 @@ impl DocumentUrl {
             grants: grants(&members).ok_or_else(|| refused("its `grant_types` lack `authorization_code`"))?,
             authentication: Authentication::Public,
             allowance: ScopeSet::new(),
+            keys: keys(&members)?,
         })
+    }
+}
+
+/// The keys for sealed fields. A set that has others (for `private_key_jwt`, say) is not for this and does no harm.
+fn keys(members: &Object<'_>) -> Result<Option<ClientKeys>, Refusal> {
+    match members.get("jwks").map(ClientKeys::read) {
+        None | Some(Err(UnusableKeys::NotASet | UnusableKeys::Key | UnusableKeys::NotOneOfEach)) => Ok(None),
+        Some(Ok(keys)) => Ok(Some(keys)),
+        Some(Err(private @ UnusableKeys::Private)) => Err(Refusal::ClientDocument(private.to_string())),
     }
 }
 

@@ -8,6 +8,7 @@ use super::opaque::Opaque;
 use super::redirect::{REDIRECT_URIS, RedirectUri};
 use crate::ids::{ClientId, ScopeSet};
 use crate::jose::json::{Object, Value};
+use crate::jose::jwk::{ClientKeys, UnusableKeys};
 use crate::random::{RandomUnavailable, SecureRandom};
 use crate::time::UnixTime;
 
@@ -73,6 +74,8 @@ pub struct Wish {
     pub application: ApplicationType,
     /// `client_name`
     pub name: ClientName,
+    /// `jwks`: what it was read as, and the set itself for the answer.
+    pub keys: Option<(ClientKeys, serde_json::Value)>,
 }
 
 impl Wish {
@@ -88,12 +91,14 @@ impl Wish {
         let method = method(&wish)?;
         let grants = grants(&wish)?;
         let name = text(&wish, "client_name")?.unwrap_or_default();
+        let keys = keys(&wish)?;
         Ok(Self {
             redirects,
             grants,
             method,
             application,
             name: ClientName::clean(name),
+            keys,
         })
     }
 
@@ -125,6 +130,7 @@ impl Wish {
             grants: self.grants,
             authentication,
             allowance: ScopeSet::new(),
+            keys: self.keys.map(|(keys, _)| keys),
         };
         Ok((client, secret))
     }
@@ -191,6 +197,22 @@ fn grants(wish: &Object<'_>) -> Result<BTreeSet<GrantType>, Refusal> {
         ));
     }
     Ok(grants)
+}
+
+/// A registration is made for this server, so a set that cannot be used is a mistake to be told of.
+fn keys(wish: &Object<'_>) -> Result<Option<(ClientKeys, serde_json::Value)>, Refusal> {
+    let Some(jwks) = wish.get("jwks") else {
+        return Ok(None);
+    };
+    let keys = ClientKeys::read(jwks).map_err(|unusable| {
+        Refusal::RegistrationMetadata(match unusable {
+            UnusableKeys::NotASet => "`jwks` is not a JWK Set of a few keys",
+            UnusableKeys::Private => "`jwks` holds a private key",
+            UnusableKeys::Key => "`jwks` holds a key that cannot be used; each needs `use` and `alg`",
+            UnusableKeys::NotOneOfEach => "`jwks` does not hold exactly one `sig` and one `enc` key",
+        })
+    })?;
+    Ok(Some((keys, jwks.clone().into())))
 }
 
 fn text<'w>(wish: &'w Object<'_>, name: &str) -> Result<Option<&'w str>, Refusal> {

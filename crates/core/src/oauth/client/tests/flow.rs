@@ -87,7 +87,7 @@ fn rule_8_a_registration_is_of_a_native_application() {
     let wish = |methods: serde_json::Value| {
         let server = server(json!({ "token_endpoint_auth_methods_supported": methods }));
         let endpoint = server.registration_endpoint().unwrap().clone();
-        build_registration(&server, &endpoint, REDIRECT)
+        build_registration(&server, &endpoint, REDIRECT, None)
             .map(|request| serde_json::from_slice::<serde_json::Value>(request.body()).unwrap())
     };
     let public = wish(json!(["client_secret_post", "none"])).unwrap();

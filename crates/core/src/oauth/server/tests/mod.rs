@@ -61,5 +61,6 @@ fn client() -> Client {
         grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
         authentication: Authentication::Public,
         allowance: ScopeSet::new(),
+        keys: None,
     }
 }

@@ -187,3 +187,42 @@ fn documents_at_the_limit_and_one_byte_past_it() {
     assert!(document(&sized(limits::CLIENT_METADATA_BYTES)).is_ok());
     assert!(document(&sized(limits::CLIENT_METADATA_BYTES + 1)).is_err());
 }
+
+#[test]
+fn keys_for_sealed_fields_are_one_of_each_and_public() {
+    // RFC 7517 §A.1 and RFC 8037 §A.6.
+    const SIG: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    const ENC: &str = r#"{"kty":"OKP","crv":"X25519","use":"enc","alg":"ECDH-ES","x":"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"}"#;
+    let registration =
+        |keys: &str| format!(r#"{{"redirect_uris":["https://c.example/cb"],"jwks":{{"keys":[{keys}]}}}}"#);
+    let asked = wish(&registration(&format!("{SIG},{ENC}"))).unwrap();
+    let (keys, jwks) = asked.keys.clone().unwrap();
+    assert_eq!(jwks["keys"][1]["crv"], "X25519");
+    assert_eq!(asked.grant(&counting(), NOW).unwrap().0.keys, Some(keys));
+    let private = SIG.replace("\"use\"", "\"d\":\"AA\",\"use\"");
+    for bad in [
+        SIG.to_owned(),
+        format!("{private},{ENC}"),
+        format!("{SIG},{SIG},{ENC}"),
+        "7".to_owned(),
+    ] {
+        let refused = wish(&registration(&bad)).unwrap_err();
+        assert!(matches!(refused, Refusal::RegistrationMetadata(_)), "{bad}");
+    }
+
+    let url = "https://c.example/client";
+    let document = |jwks: &str| {
+        let text = format!(
+            r#"{{"client_id":"{url}","client_name":"c","redirect_uris":["https://c.example/cb"],"jwks":{jwks}}}"#
+        );
+        let url = DocumentUrl::parse(&ClientId::parse(url).unwrap(), Hosts::Public).unwrap();
+        url.read(text.as_bytes()).map(|client| client.keys)
+    };
+    assert_eq!(document(&format!(r#"{{"keys":[{ENC},{SIG}]}}"#)), Ok(Some(keys)));
+    // A set for something else, such as `private_key_jwt`, does no harm; a private key does.
+    assert_eq!(document(&format!(r#"{{"keys":[{SIG},{SIG}]}}"#)), Ok(None));
+    assert!(matches!(
+        document(&format!(r#"{{"keys":[{private}]}}"#)),
+        Err(Refusal::ClientDocument(_))
+    ));
+}

@@ -1,0 +1,6 @@
+//! Both modes, from both sides.
+
+mod kit;
+mod nested;
+mod session;
+mod vectors;
