@@ -1,7 +1,7 @@
 //! What the tests need and a machine may lack: Debian packages through apt, published MCP parts through npm and pip.
 //! The latter go into `.tools/`, from the lock files of `conformance/`; nothing is installed twice.
 
-use std::fs;
+use std::{env, fs};
 
 use crate::failure::{Failure, Outcome};
 use crate::process::Program;
@@ -20,18 +20,48 @@ const COMMANDS: &[(&str, &[&str], &[&str])] = &[
         &["python3", "python3-venv"],
     ),
     ("chromium", &["--version"], &["chromium"]),
+    // A hardware security module in software, and the tool that looks into it.
+    ("softhsm2-util", &["--version"], &["softhsm2"]),
+    ("opensc-tool", &["--version"], &["opensc"]),
+    // A TPM in software, its resource manager on a private bus, and PKCS#11 in front of it.
+    ("swtpm", &["--version"], &["swtpm"]),
+    ("swtpm_setup", &["--help"], &["swtpm-tools"]),
+    ("tpm2_getrandom", &["--version"], &["tpm2-tools"]),
+    ("tpm2-abrmd", &["--version"], &["tpm2-abrmd"]),
+    ("tpm2_ptool", &["--help"], &["libtpm2-pkcs11-tools"]),
+    ("dbus-run-session", &["--version"], &["dbus"]),
+    // Libraries that are loaded by name: no command asks for them, so the file is.
+    (
+        "sh",
+        &["-c", "ls /usr/lib/*/libtpm2_pkcs11.so.1"],
+        &["libtpm2-pkcs11-1"],
+    ),
+    (
+        "sh",
+        &["-c", "ls /usr/lib/*/libtss2-tcti-tabrmd.so.0"],
+        &["libtss2-tcti-tabrmd0"],
+    ),
+    ("openssl", &["version"], &["openssl"]),
 ];
 
 /// The files that say which versions; a change of any of them installs anew.
-const PINS: [&str; 3] = [
+const PINS: [&str; 4] = [
     "conformance/package.json",
     "conformance/package-lock.json",
     "conformance/requirements.txt",
+    "conformance/requirements-kms.txt",
+];
+
+/// The Python environments in `.tools/`, and what is in each: the key service's packages are pinned against others.
+const ENVIRONMENTS: [(&str, &str); 2] = [
+    ("venv", "conformance/requirements.txt"),
+    ("kms", "conformance/requirements-kms.txt"),
 ];
 
 /// Installs what is missing, and says what it does.
 pub(crate) fn run(repository: &Repository) -> Outcome {
     packages()?;
+    vectors(repository);
     let tools = repository.path(".tools");
     let stamp = tools.join("installed");
     let pins = PINS
@@ -59,26 +89,46 @@ pub(crate) fn run(repository: &Repository) -> Outcome {
         "error",
     ];
     Program::new("npm").args(npm).within(&tools).run()?;
-    terminal::say(
-        "published parts: installing the PyPI packages of conformance/requirements.txt into .tools/venv",
-    );
-    let venv = tools.join("venv");
-    Program::new("python3").args(["-m", "venv"]).arg(&venv).run()?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ];
-    Program::new(venv.join("bin/python"))
-        .args(pip)
-        .arg(repository.path("conformance/requirements.txt"))
-        .run()?;
+    for (name, requirements) in ENVIRONMENTS {
+        terminal::say(&format!(
+            "published parts: installing the PyPI packages of {requirements} into .tools/{name}"
+        ));
+        let environment = tools.join(name);
+        Program::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment)
+            .run()?;
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ];
+        Program::new(environment.join("bin/python"))
+            .args(pip)
+            .arg(repository.path(requirements))
+            .run()?;
+    }
     // Last, so that an installation that was interrupted is done again.
     fs::write(stamp, pins)?;
     Ok(())
+}
+
+/// Test vectors are not installed and not in the repository: says whether they are here, because a test that passes says
+/// nothing.
+fn vectors(repository: &Repository) {
+    let folder = env::var_os("PORTCULLIS_VECTORS")
+        .map_or_else(|| repository.path("../shared/vectors"), std::path::PathBuf::from);
+    if folder.is_dir() {
+        terminal::say(&format!("test vectors: at {}", folder.display()));
+    } else {
+        terminal::say(
+            "test vectors: NOT here, so the tests `vectors::` run nothing. Put them into a folder and name it in \
+             PORTCULLIS_VECTORS; where each file is from: cargo test -p portcullis-core --test it vectors -- --nocapture",
+        );
+    }
 }
 
 fn packages() -> Outcome {
@@ -90,7 +140,14 @@ fn packages() -> Outcome {
         terminal::say("commands: all there");
         return Ok(());
     }
-    let names: Vec<_> = missing.iter().map(|(command, ..)| *command).collect();
+    let names: Vec<_> = missing
+        .iter()
+        .map(|(command, _, packages)| match *command {
+            // A question about a file, asked through the shell: the package is the better name.
+            "sh" => packages.first().copied().unwrap_or(*command),
+            _ => *command,
+        })
+        .collect();
     let packages: Vec<_> = missing
         .iter()
         .flat_map(|(_, _, packages)| *packages)

@@ -3,6 +3,7 @@
 //!
 //! Each test starts its own `portcullis up`. Screenshots of every page go to `target/screens/`.
 
+mod crosscheck;
 mod parts;
 mod play;
 

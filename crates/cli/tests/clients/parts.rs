@@ -51,6 +51,7 @@ impl Parts {
                 parts.root.join(".tools/node_modules/playwright-core"),
                 "playwright-core",
             ),
+            (parts.root.join(".tools/node_modules/jose"), "jose"),
             (
                 parts.root.join(".tools/venv/bin/python"),
                 "Python with the MCP SDK",
@@ -104,6 +105,14 @@ impl Parts {
             Language::TypeScript => (self.node.clone(), here.join("client.mjs")),
             Language::Python => (self.root.join(".tools/venv/bin/python"), here.join("client.py")),
         }
+    }
+
+    /// The program of another JOSE implementation, `jose` or `jwcrypto`, and its script.
+    pub(crate) fn crosscheck(&self, language: Language) -> (PathBuf, PathBuf) {
+        let (program, script) = self.client(language);
+        let extension = script.extension().unwrap_or_default();
+        let script = script.with_file_name("crosscheck").with_extension(extension);
+        (program, script)
     }
 
     /// Starts a server script of `conformance/`.
