@@ -1,7 +1,9 @@
 //! The keys of one issuer, cached.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -11,7 +13,7 @@ use portcullis_core::ids::{Issuer, KeyId};
 use portcullis_core::jose::jwk::KeySet;
 use portcullis_core::limits;
 use portcullis_core::time::{Lifetime, UnixTime};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex as Turn, MutexGuard as OurTurn};
 use url::Url;
 
 use super::freshness;
@@ -57,15 +59,28 @@ pub struct IssuerKeys {
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     snapshot: ArcSwapOption<Snapshot>,
+    /// Keys that are void, whatever the issuer's document says. Only ever grows.
+    withdrawn: Mutex<BTreeSet<KeyId>>,
+    /// The next refresh asks the issuer, however short ago someone did.
+    ask_again: AtomicBool,
     /// Held while fetching: one fetch at a time.
-    turn: Mutex<Attempts>,
+    turn: Turn<Attempts>,
 }
 
 /// A good set and its times.
 struct Snapshot {
     keys: Arc<KeySet>,
+    /// What they were read from, to read it again without a key that was withdrawn.
+    text: Bytes,
     fetched: UnixTime,
     fresh_until: UnixTime,
+}
+
+/// What a fetch brought.
+struct Fetched {
+    keys: KeySet,
+    text: Bytes,
+    fresh_for: Lifetime,
 }
 
 /// What is remembered of fetching.
@@ -79,15 +94,47 @@ impl IssuerKeys {
     /// For one issuer. Nothing is fetched before it is needed.
     #[must_use]
     pub fn new(issuer: Issuer, from: KeysFrom, fetcher: Fetcher, clock: Arc<dyn Clock>) -> Self {
-        let (snapshot, turn) = (ArcSwapOption::empty(), Mutex::default());
         Self {
             issuer,
             from,
             fetcher,
             clock,
-            snapshot,
-            turn,
+            snapshot: ArcSwapOption::empty(),
+            withdrawn: Mutex::default(),
+            ask_again: AtomicBool::new(false),
+            turn: Turn::default(),
         }
+    }
+
+    /// These keys are void from now on: what they signed is refused at once, tokens that were verified with them are
+    /// verified again, and the set is stale, so that their replacement is found with the next token. Other keys
+    /// stay usable though the issuer does not answer.
+    pub fn withdraw(&self, kids: impl IntoIterator<Item = KeyId>) {
+        let mut withdrawn = self.withdrawn();
+        let before = withdrawn.len();
+        withdrawn.extend(kids);
+        if withdrawn.len() == before {
+            return;
+        }
+        self.ask_again.store(true, Ordering::SeqCst);
+        if let Some(held) = self.snapshot.load_full() {
+            // The text was read before. If it could not be read now, no key would be better than a withdrawn one.
+            let left = KeySet::parse(&held.text).ok().map(|mut keys| {
+                keys.remove(&withdrawn);
+                Arc::new(Snapshot {
+                    keys: Arc::new(keys),
+                    text: held.text.clone(),
+                    fetched: held.fetched,
+                    fresh_until: held.fetched,
+                })
+            });
+            self.snapshot.store(left);
+        }
+    }
+
+    /// Held while a snapshot is put in place, so that no fetch brings back what was withdrawn while it ran.
+    fn withdrawn(&self) -> MutexGuard<'_, BTreeSet<KeyId>> {
+        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The set to verify a token with that names `kid`: the cached one when it has the key, else one refetch
@@ -130,7 +177,7 @@ impl IssuerKeys {
     async fn refresh(
         &self,
         held: Option<&Arc<Snapshot>>,
-        mut turn: MutexGuard<'_, Attempts>,
+        mut turn: OurTurn<'_, Attempts>,
     ) -> Result<Arc<KeySet>, KeysUnavailable> {
         // The time now, not when the turn was asked for: another may have fetched in between.
         let now = self.clock.now();
@@ -149,14 +196,15 @@ impl IssuerKeys {
         let cooling = turn
             .last
             .is_some_and(|last| last <= now && now < last.plus(cooldown));
-        if !replaced && !cooling {
+        let asked_to = self.ask_again.swap(false, Ordering::SeqCst);
+        if asked_to || (!replaced && !cooling) {
             // Noted before the wait: a caller that goes away leaves the cooldown behind.
             turn.last = Some(now);
             "the last fetch was given up".clone_into(&mut turn.trouble);
             match self.fetch().await {
-                Ok((keys, fresh_for)) => {
+                Ok(fetched) => {
                     turn.trouble.clear();
-                    return Ok(self.keep(keys, now, fresh_for, current.as_deref()));
+                    return Ok(self.keep(fetched, now, current.as_deref()));
                 }
                 Err(trouble) => {
                     tracing::warn!(issuer = %self.issuer, %trouble, "the issuer's keys could not be fetched");
@@ -175,16 +223,24 @@ impl IssuerKeys {
 
     /// Puts a fetched set in place. When it says what the old one said, the old one stays: whatever was verified with
     /// it stays verified.
-    fn keep(&self, keys: KeySet, now: UnixTime, fresh_for: Lifetime, old: Option<&Snapshot>) -> Arc<KeySet> {
+    fn keep(&self, fetched: Fetched, now: UnixTime, old: Option<&Snapshot>) -> Arc<KeySet> {
+        let Fetched {
+            mut keys,
+            text,
+            fresh_for,
+        } = fetched;
         for skipped in keys.skipped() {
             tracing::debug!(issuer = %self.issuer, index = skipped.index, problem = %skipped.problem, "a key is left out");
         }
+        let withdrawn = self.withdrawn();
+        keys.remove(&withdrawn);
         let keys = match old {
             Some(old) if same(&old.keys, &keys) => Arc::clone(&old.keys),
             Some(_) | None => Arc::new(keys),
         };
         let snapshot = Snapshot {
             keys: Arc::clone(&keys),
+            text,
             fetched: now,
             fresh_until: now.plus(fresh_for),
         };
@@ -192,7 +248,7 @@ impl IssuerKeys {
         keys
     }
 
-    async fn fetch(&self) -> Result<(KeySet, Lifetime), String> {
+    async fn fetch(&self) -> Result<Fetched, String> {
         let (text, fresh_for) = match &self.from {
             KeysFrom::Url(url) => self.fetch_from(url).await?,
             KeysFrom::Metadata => self.fetch_from(&self.named_by_metadata().await?).await?,
@@ -203,7 +259,11 @@ impl IssuerKeys {
         if keys.is_empty() {
             Err("it has no usable key".to_owned())
         } else {
-            Ok((keys, fresh_for))
+            Ok(Fetched {
+                keys,
+                text,
+                fresh_for,
+            })
         }
     }
 

@@ -232,6 +232,58 @@ async fn a_new_name_is_looked_for_once_in_thirty_seconds() {
 }
 
 #[tokio::test]
+async fn a_withdrawn_key_is_void_at_once_and_whatever_the_issuer_says() {
+    let bench = Bench::new().await;
+    bench.server.tell("/jwks", ok(set(&["a", "b"])));
+    assert!(bench.has("a").await.unwrap());
+    let before = bench.keys.cached().unwrap();
+    bench.keys.withdraw([kid("a")]);
+    // Without waiting: what was verified with the old set is to be verified again.
+    let after = bench.keys.cached().unwrap();
+    assert!(!Arc::ptr_eq(&before, &after));
+    assert!(!after.names(&kid("a")) && after.names(&kid("b")));
+    // The issuer still publishes it, and the replacement is found though the last fetch was a moment ago.
+    bench.server.tell("/jwks", ok(set(&["a", "b", "c"])));
+    assert!(bench.has("c").await.unwrap());
+    assert!(!bench.has("a").await.unwrap());
+    assert!(bench.has("b").await.unwrap());
+    assert_eq!(bench.server.asked(), 2);
+    // Told again, nothing happens.
+    bench.keys.withdraw([kid("a")]);
+    assert!(!bench.has("a").await.unwrap());
+    assert_eq!(bench.server.asked(), 2);
+}
+
+#[tokio::test]
+async fn the_other_keys_stay_when_the_issuer_is_gone_as_a_key_is_withdrawn() {
+    let bench = Bench::new().await;
+    bench.server.tell("/jwks", ok(set(&["a", "b"])));
+    assert!(bench.has("a").await.unwrap());
+    bench.server.tell("/jwks", status(500));
+    bench.keys.withdraw([kid("a")]);
+    assert!(!bench.has("a").await.unwrap());
+    assert!(bench.has("b").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_fetch_under_way_does_not_bring_a_withdrawn_key_back() {
+    let bench = Bench::new().await;
+    bench.server.tell("/jwks", ok(set(&["a", "b"])));
+    let gate = Arc::new(Notify::new());
+    *bench.server.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let keys = Arc::clone(&bench.keys);
+    let fetching = tokio::spawn(async move { keys.for_kid(Some(&kid("a"))).await });
+    while bench.server.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.keys.withdraw([kid("a")]);
+    *bench.server.gate.lock().unwrap() = None;
+    gate.notify_one();
+    let set = fetching.await.unwrap().unwrap();
+    assert!(!set.names(&kid("a")) && set.names(&kid("b")));
+}
+
+#[tokio::test]
 async fn trouble_at_the_issuer_leaves_the_last_good_set_for_a_day() {
     // JWK-13, JWK-14: whatever it answers, and asked no more often for it
     let troubles = [

@@ -1,6 +1,7 @@
 //! Connections: names resolved under the address guard, TLS with the operating system's trust roots.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -12,7 +13,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls_platform_verifier::{BuilderVerifierExt as _, Verifier};
 use tower::Service;
 
 use super::Body;
@@ -116,6 +119,30 @@ fn builder() -> hyper_util::client::legacy::Builder {
         .http1_max_buf_size(HEAD_BYTES)
         .http2_max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX));
     builder
+}
+
+/// TLS with the operating system's trust roots and the certificates of a PEM file.
+///
+/// # Errors
+/// What cannot be read, or what the TLS library said.
+pub(super) fn trust_roots_and(file: &Path) -> Result<ClientConfig, String> {
+    let wrong = |detail: String| format!("the certificates in `{}`: {detail}", file.display());
+    let mut roots = Vec::new();
+    for root in CertificateDer::pem_file_iter(file).map_err(|error| wrong(error.to_string()))? {
+        roots.push(root.map_err(|error| wrong(error.to_string()))?);
+    }
+    if roots.is_empty() {
+        return Err(wrong("there are none".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 /// TLS with the operating system's trust roots, read once. A machine without any can still speak http on

@@ -13,6 +13,7 @@ mod address;
 mod connect;
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +116,19 @@ impl Fetcher {
     /// # Errors
     /// [`Error::Tls`].
     pub fn new(reach: Reach) -> Result<Self, Error> {
-        let tls = connect::trust_roots().map_err(|detail| Error::Tls { detail })?;
+        Self::with(reach, connect::trust_roots())
+    }
+
+    /// As [`Self::new`], and trusts the certificates of a PEM file besides: for a service with a private CA.
+    ///
+    /// # Errors
+    /// [`Error::Tls`], also for a file without certificates.
+    pub fn trusting(reach: Reach, file: &Path) -> Result<Self, Error> {
+        Self::with(reach, connect::trust_roots_and(file))
+    }
+
+    fn with(reach: Reach, tls: Result<rustls::ClientConfig, String>) -> Result<Self, Error> {
+        let tls = tls.map_err(|detail| Error::Tls { detail })?;
         let plain = match reach {
             Reach::PublicOnly => None,
             Reach::LoopbackToo | Reach::Configured => Some(connect::plain(Rule::plain(reach))),
