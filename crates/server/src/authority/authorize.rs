@@ -15,8 +15,8 @@ use portcullis_core::oauth::server::parameters::Parameters;
 
 use super::browser::{Browser, Purpose};
 use super::refusal::Failure;
-use super::throttle::Network;
 use super::{Authority, pages, request, with_implied};
+use crate::http::Network;
 
 /// Where a request stops.
 enum Stop {

@@ -12,7 +12,7 @@ use portcullis_core::time::UnixTime;
 
 use super::Authority;
 use super::refusal::Failure;
-use super::throttle::Network;
+use crate::http::Network;
 use crate::store::{self, Store};
 
 /// Shortest secret of a client, in bytes: 128 bits in base64url. Only a hash that is quick to compute is kept of it.
@@ -64,6 +64,7 @@ pub async fn ensure_confidential(
         grants: BTreeSet::from([GrantType::ClientCredentials]),
         authentication: Authentication::BasicOrPost(Opaque::presented(secret.reveal()).hash()),
         allowance: allowance.clone(),
+        keys: None,
     };
     store.keep_client(&client, now).await?;
     Ok(id)
@@ -96,6 +97,8 @@ impl Authority {
             grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
             authentication: Authentication::Public,
             allowance: ScopeSet::new(),
+            // Those of the document, as far as it was read lately: a gateway reads it too where a token does not say.
+            keys: self.kept_document_keys(id),
         })
     }
 }

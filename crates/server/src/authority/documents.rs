@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use portcullis_core::audit::{RegisteredBy, Registration};
 use portcullis_core::ids::ClientId;
+use portcullis_core::jose::jwk::ClientKeys;
 use portcullis_core::limits;
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::client::Client;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::Authority;
 use super::refusal::Failure;
-use super::throttle::{Network, Throttle};
+use crate::http::{Network, Throttle};
 
 /// Most documents kept.
 const KEPT: usize = 1000;
@@ -127,6 +128,11 @@ impl<V: Clone> Kept<V> {
 }
 
 impl Authority {
+    /// The keys in a client's metadata document, if that was read lately.
+    pub(super) fn kept_document_keys(&self, id: &ClientId) -> Option<ClientKeys> {
+        self.documents.clients.fresh(id, self.now())?.keys
+    }
+
     /// The client of a metadata document.
     pub(super) async fn document_client(&self, id: &ClientId, from: Network) -> Result<Client, Failure> {
         let now = self.now();

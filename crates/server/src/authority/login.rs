@@ -21,8 +21,8 @@ use portcullis_core::time::Lifetime;
 
 use super::browser::{Browser, Purpose};
 use super::refusal::Failure;
-use super::throttle::Network;
 use super::{Authority, pages, people, request};
+use crate::http::Network;
 
 /// Most failed attempts of one guesser for one account within [`ATTEMPTS_WITHIN`].
 pub(super) const ATTEMPTS_PER_GUESSER: u32 = 10;

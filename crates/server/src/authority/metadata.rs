@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_core::oauth::metadata::AuthorizationServerMetadata;
 use portcullis_core::oauth::pkce;
@@ -13,6 +13,7 @@ use portcullis_core::oauth::server::client::GrantType;
 use portcullis_core::oauth::server::registration::AuthMethod;
 
 use super::Authority;
+use crate::http::Peer;
 
 /// Long enough to spare fetches, short enough for a rotation.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -38,32 +39,14 @@ pub(super) async fn openid(State(authority): State<Arc<Authority>>) -> Response 
 }
 
 /// The keys that tokens are signed with, and those to encrypt to.
-pub(super) async fn keys(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Response {
+pub(super) async fn keys(
+    State(authority): State<Arc<Authority>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+) -> Response {
+    let peer = peer.map(|Extension(Peer(address))| address);
     let document = authority.deps.keyring.jwks();
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    // RFC 9110 §13.1.2: a list of validators, compared weakly, or `*`.
-    let known = known
-        .flat_map(|list| list.split(','))
-        .map(|validator| validator.trim().trim_start_matches("W/"));
-    let unchanged = known
-        .into_iter()
-        .any(|validator| validator == "*" || validator == document.etag());
-    let mut response = if unchanged {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let mut response = Response::new(Body::from(document.bytes()));
-        let media_type = HeaderValue::from_static("application/jwk-set+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-        response
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, CACHED);
-    if let Ok(etag) = HeaderValue::from_str(document.etag()) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    response
+    authority.jwks.answer(&document, &headers, peer, authority.now())
 }
 
 impl Authority {

@@ -23,9 +23,9 @@ mod refusal;
 mod register;
 mod request;
 mod revoke;
+mod signing;
 #[cfg(test)]
 mod tests;
-mod throttle;
 mod token;
 
 use std::sync::Arc;
@@ -45,9 +45,8 @@ use portcullis_net::clock::Clock;
 use portcullis_net::fetch::Fetcher;
 
 use crate::custody::Keyring;
+use crate::http::{JwksPage, Network, Throttle};
 use crate::store::Store;
-
-use throttle::{Network, Throttle};
 
 /// A resource that tokens are issued for.
 #[derive(Clone, Debug)]
@@ -132,10 +131,12 @@ pub struct Authority {
     deps: Dependencies,
     site: browser::Site,
     documents: documents::Documents,
+    jwks: JwksPage,
     guesses: Throttle<(String, login::Guesser)>,
     accounts: Throttle<String>,
     addresses: Throttle<Network>,
     registrations: Throttle<Network>,
+    signed: signing::LastSigned,
 }
 
 impl Authority {
@@ -145,10 +146,12 @@ impl Authority {
         Arc::new(Self {
             site: browser::Site::of(&settings.issuer),
             documents: documents::Documents::new(deps.fetcher.clone(), settings.document_hosts),
+            jwks: JwksPage::new(),
             guesses: Throttle::new(login::ATTEMPTS_WITHIN),
             accounts: Throttle::new(login::ATTEMPTS_WITHIN),
             addresses: Throttle::new(login::ATTEMPTS_WITHIN),
             registrations: Throttle::new(register::QUOTA_WITHIN),
+            signed: signing::LastSigned::default(),
             settings,
             deps,
         })

@@ -273,7 +273,7 @@ pub(super) fn error(failure: &Failure) -> Response {
     failure.log();
     let told = failure.told();
     let (heading, advice) = match failure {
-        Failure::Unavailable(_) => (
+        Failure::Unavailable(_) | Failure::Keys(_) => (
             "Not available now",
             "Try again in a moment. If it stays like this, tell your operator.",
         ),

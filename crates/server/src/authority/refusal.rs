@@ -32,6 +32,8 @@ pub(super) enum Failure {
     LoginThrottled(Lifetime),
     /// We cannot answer now, and nothing was given. The detail is for the log.
     Unavailable(String),
+    /// The key that signs tokens cannot be used now. The detail is for the log.
+    Keys(String),
 }
 
 /// What the outside is told.
@@ -55,6 +57,7 @@ impl Failure {
             Self::Login => "login.invalid",
             Self::LoginThrottled(_) => "login.throttled",
             Self::Unavailable(_) => "authority.unavailable",
+            Self::Keys(_) => "authority.keys-unavailable",
         }
     }
 
@@ -92,6 +95,11 @@ impl Failure {
                 error: "server_error",
                 says: "the server cannot answer now; nothing was granted; try again",
             },
+            Self::Keys(_) => Told {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                error: "temporarily_unavailable",
+                says: "the server cannot sign now; try again in some seconds",
+            },
         }
     }
 
@@ -118,7 +126,7 @@ impl Failure {
     pub(super) fn add_retry_after(&self, response: &mut Response) {
         let wait = match self {
             Self::LoginThrottled(wait) => wait.as_secs(),
-            Self::Unavailable(_) => 5,
+            Self::Unavailable(_) | Self::Keys(_) => 5,
             Self::Refused(Refusal::RegistrationQuota) => 600,
             Self::Refused(Refusal::DocumentQuota) => 60,
             Self::Refused(_) | Self::Address | Self::Method | Self::Form | Self::Login => return,
@@ -132,6 +140,7 @@ impl Failure {
     pub(super) fn log(&self) {
         match self {
             Self::Unavailable(detail) => tracing::error!(detail, "the authority could not answer"),
+            Self::Keys(detail) => tracing::error!(detail, "the authority could not sign"),
             Self::Refused(_)
             | Self::Address
             | Self::Method
@@ -310,9 +319,17 @@ unavailable_from!(
     people::Error,
     RecorderUnavailable,
     RandomUnavailable,
-    NotIssued,
     Lost
 );
+
+impl From<NotIssued> for Failure {
+    fn from(error: NotIssued) -> Self {
+        match error {
+            NotIssued::Signing(_) => Self::Keys(error.to_string()),
+            NotIssued::Random(_) | NotIssued::Identifier => Self::Unavailable(error.to_string()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::documents::hosts;
 use super::refusal::{Failure, Shown};
-use super::throttle::Network;
 use super::{Authority, request};
+use crate::http::Network;
 
 /// Most registrations from one address within [`QUOTA_WITHIN`].
 pub(super) const PER_ADDRESS: u32 = 60;
@@ -62,6 +62,7 @@ impl Authority {
                 .await);
         }
         let (method, application) = (wish.method, wish.application);
+        let jwks = wish.keys.as_ref().map(|(_, jwks)| jwks.clone());
         let (client, secret) = wish.grant(&*self.deps.random, now)?;
         self.record(Registration {
             client: Some(client.id.to_string()),
@@ -83,6 +84,9 @@ impl Authority {
             "token_endpoint_auth_method": method.name(),
             "application_type": application.name(),
         });
+        if let (Some(jwks), Some(answer)) = (jwks, answer.as_object_mut()) {
+            answer.insert("jwks".to_owned(), jwks);
+        }
         if let (Some(secret), Some(answer)) = (secret, answer.as_object_mut()) {
             answer.insert("client_secret".to_owned(), json!(secret.reveal()));
             answer.insert("client_secret_expires_at".to_owned(), json!(0));

@@ -6,9 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_core::audit::{Token, TokenHash, TokenResult};
-use portcullis_core::ids::{ResourceUri, ScopeSet};
+use portcullis_core::ids::{ClientId, ResourceUri, ScopeSet};
+use portcullis_core::jose::jwk::ClientKeys;
 use portcullis_core::oauth::server::Refusal;
-use portcullis_core::oauth::server::access_token::{AccessToken, Claims};
+use portcullis_core::oauth::server::access_token::AccessToken;
 use portcullis_core::oauth::server::authorization::Offer;
 use portcullis_core::oauth::server::client::Client;
 use portcullis_core::oauth::server::code::Redemption;
@@ -21,6 +22,7 @@ use portcullis_core::time::UnixTime;
 use serde_json::{Value, json};
 
 use super::refusal::{Failure, Shown};
+use super::signing::Asked;
 use super::{Authority, request};
 use crate::store::{NewFamily, Successor};
 
@@ -102,7 +104,8 @@ impl Authority {
                 | Failure::Form
                 | Failure::Login
                 | Failure::LoginThrottled(_)
-                | Failure::Unavailable(_) => TokenResult::Refused,
+                | Failure::Unavailable(_)
+                | Failure::Keys(_) => TokenResult::Refused,
             };
             record.token = None;
         }
@@ -135,7 +138,7 @@ impl Authority {
                     verifier: &verifier,
                     resource: resource.as_deref(),
                 };
-                self.redeem(&code, &shown, record).await
+                self.redeem(&code, &shown, client.keys, record).await
             }
             TokenRequest::RefreshToken {
                 token,
@@ -147,10 +150,10 @@ impl Authority {
                     scopes: scopes.as_ref(),
                     resource: resource.as_deref(),
                 };
-                self.refresh(&token, &shown, record).await
+                self.refresh(&token, &shown, client.keys, record).await
             }
             TokenRequest::ClientCredentials { scope } => {
-                self.own_token(&client, form, scope.as_deref(), record)
+                self.own_token(&client, form, scope.as_deref(), record).await
             }
         }
     }
@@ -159,6 +162,7 @@ impl Authority {
         &self,
         code: &Opaque,
         shown: &Redemption<'_>,
+        keys: Option<ClientKeys>,
         record: &mut Token,
     ) -> Result<Value, Failure> {
         let now = self.now();
@@ -169,6 +173,7 @@ impl Authority {
             idle_expires: now.plus(self.settings.refresh_idle_lifetime),
             expires: now.plus(self.settings.refresh_absolute_lifetime),
         };
+        self.can_sign().await?;
         let grant = self
             .deps
             .store
@@ -176,14 +181,16 @@ impl Authority {
             .await??;
         record.user = Some(grant.user.to_string());
         record.result = TokenResult::Issued;
-        let answer = self.issued(
-            shown.client,
-            grant.user.as_str(),
-            &grant.resource,
-            &grant.scopes,
-            now,
-            record,
-        )?;
+        let answer = self
+            .issued(
+                (shown.client, keys),
+                grant.user.as_str(),
+                &grant.resource,
+                &grant.scopes,
+                now,
+                record,
+            )
+            .await?;
         Ok(if grant.refreshable {
             with_refresh(answer, &refresh)
         } else {
@@ -191,13 +198,20 @@ impl Authority {
         })
     }
 
-    async fn refresh(&self, token: &Opaque, shown: &Use<'_>, record: &mut Token) -> Result<Value, Failure> {
+    async fn refresh(
+        &self,
+        token: &Opaque,
+        shown: &Use<'_>,
+        keys: Option<ClientKeys>,
+        record: &mut Token,
+    ) -> Result<Value, Failure> {
         let now = self.now();
         let next = Opaque::generate(&*self.deps.random)?;
         let successor = Successor {
             hash: next.hash(),
             idle_expires: now.plus(self.settings.refresh_idle_lifetime),
         };
+        self.can_sign().await?;
         let rotation = self
             .deps
             .store
@@ -206,19 +220,21 @@ impl Authority {
         let grant = &rotation.grant;
         record.user = Some(grant.user.to_string());
         record.result = TokenResult::Refreshed;
-        let answer = self.issued(
-            shown.client,
-            grant.user.as_str(),
-            &grant.resource,
-            &rotation.scopes,
-            now,
-            record,
-        )?;
+        let answer = self
+            .issued(
+                (shown.client, keys),
+                grant.user.as_str(),
+                &grant.resource,
+                &rotation.scopes,
+                now,
+                record,
+            )
+            .await?;
         Ok(with_refresh(answer, &next))
     }
 
     /// A token for the client itself (RFC 6749 §4.4): of the scopes it asks for, or of all that it may have there.
-    fn own_token(
+    async fn own_token(
         &self,
         client: &Client,
         form: &Parameters,
@@ -237,19 +253,20 @@ impl Authority {
         }
         record.result = TokenResult::Issued;
         self.issued(
-            &client.id,
+            (&client.id, client.keys),
             client.id.as_str(),
             &offer.uri,
             &scopes,
             self.now(),
             record,
         )
+        .await
     }
 
     /// The token response (RFC 6749 §5.1).
-    fn issued(
+    async fn issued(
         &self,
-        client: &portcullis_core::ids::ClientId,
+        (client, client_keys): (&ClientId, Option<ClientKeys>),
         subject: &str,
         resource: &ResourceUri,
         scopes: &ScopeSet,
@@ -261,15 +278,15 @@ impl Authority {
             return Err(Refusal::Resource.into());
         }
         let lifetime = self.settings.access_token_lifetime;
-        let claims = Claims {
-            issuer: &self.settings.issuer,
+        let asked = Asked {
             subject,
             client,
+            keys: client_keys,
             resource,
             scopes,
             lifetime,
         };
-        let AccessToken { text, id } = claims.issue(&*self.deps.keyring.signer(), &*self.deps.random, now)?;
+        let AccessToken { text, id } = self.sign(asked, now).await?;
         record.resource = Some(resource.to_string());
         record.scopes = scopes.clone();
         record.token = Some(TokenHash::of(&id));

@@ -7,14 +7,18 @@ use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, Serve
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::limits;
 use portcullis_core::policy::{Effect, ToolRule};
+use portcullis_core::seal::session::{Cipher, SESSION_LIFETIME};
+use portcullis_core::seal::{Clear, Pointers};
 use portcullis_core::time::Lifetime;
+use portcullis_guard::ToolSeal;
 
 use super::document::{Found, Node};
 use super::report::Report;
 use super::settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig,
-    LimitsConfig, PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, LimitsConfig,
+    PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
 };
+use crate::custody::shelf::Database;
 
 /// Builds what can be built and reports the rest: cross-field rules are checked even where a neighbour is wrong.
 pub(super) struct Builder<'b> {
@@ -57,12 +61,7 @@ impl Builder<'_> {
                     dir: node.path_value("dir")?,
                 })
             }),
-            keys: node.one("keys").and_then(|node| {
-                Some(KeysConfig {
-                    dir: node.path_value("dir")?,
-                    master_key_file: node.path_value("master_key_file")?,
-                })
-            }),
+            keys: node.one("keys").and_then(|keys| self.keys(keys, node)),
             store: node.one("store").and_then(|node| self.store(node)),
             authority: node
                 .one("authority")
@@ -122,7 +121,77 @@ impl Builder<'_> {
             admin_listen: node.text("admin_listen").map(|found| found.value.to_owned()),
             public_url,
             origins,
+            seal: node
+                .one("seal")
+                .map(|node| self.sessions(node))
+                .unwrap_or_default(),
         })
+    }
+
+    /// `[gateway.seal]`
+    fn sessions(&mut self, node: &Node) -> SealConfig {
+        let usual = SealConfig::default();
+        let ciphers = node.texts("ciphers").map(|names| {
+            let named = names.iter().filter_map(|name| Cipher::from_name(&name.value));
+            named.collect()
+        });
+        let session_lifetime = node
+            .duration("session_lifetime")
+            .unwrap_or(usual.session_lifetime);
+        if session_lifetime > SESSION_LIFETIME {
+            let hint = Some("write `\"24h\"` or less".to_owned());
+            let message = "a session lasts a day at most".to_owned();
+            self.report.add(self.text, node.at(), node.path(), message, hint);
+        }
+        SealConfig {
+            ciphers: ciphers.unwrap_or(usual.ciphers),
+            session_lifetime,
+        }
+    }
+
+    /// `[servers.tools.NAME.seal]`
+    fn seal(&mut self, name: &str, node: &Node) -> Option<(ToolName, ToolSeal)> {
+        let seal = node.one("seal")?;
+        let tool = ToolName::parse(name).ok()?;
+        let arguments = self.pointers(seal, "arguments");
+        let result = self.pointers(seal, "result");
+        if arguments.as_ref().is_some_and(Pointers::is_empty)
+            && result.as_ref().is_some_and(Pointers::is_empty)
+        {
+            let hint = Some("add `arguments = [\"/field\"]` or `result = [\"/content/*/text\"]`".to_owned());
+            let message = "neither `arguments` nor `result` names a field".to_owned();
+            self.report.add(self.text, seal.at(), seal.path(), message, hint);
+        }
+        let clear = match seal.text("clear").map(|found| found.value) {
+            Some("allow") => Clear::Allow,
+            Some(_) | None => Clear::Refuse,
+        };
+        Some((
+            tool,
+            ToolSeal {
+                arguments: arguments?,
+                result: result?,
+                clear,
+            },
+        ))
+    }
+
+    fn pointers(&mut self, node: &Node, name: &str) -> Option<Pointers> {
+        let texts = node.texts(name).unwrap_or_default();
+        match Pointers::parse(texts.iter().map(|found| found.value.as_str())) {
+            Ok(pointers) => Some(pointers),
+            Err(error) => {
+                let at = texts.first().map_or(node.at(), |found| &found.at);
+                self.report.add(
+                    self.text,
+                    at,
+                    &format!("{}.{name}", node.path()),
+                    error.to_string(),
+                    None,
+                );
+                None
+            }
+        }
     }
 
     /// A scheme, host and port and nothing else, kept as written.
@@ -206,6 +275,10 @@ impl Builder<'_> {
             .named("tools")
             .filter_map(|(name, node)| self.tool(name, node))
             .collect();
+        let seals = node
+            .named("tools")
+            .filter_map(|(name, node)| self.seal(name, node))
+            .collect();
         let name = self.parsed(node.text("name")?, ServerName::parse)?;
         let unlisted = node
             .text("unlisted")
@@ -217,6 +290,7 @@ impl Builder<'_> {
             unlisted,
             credential,
             tools,
+            seals,
         })
     }
 
@@ -294,11 +368,12 @@ impl Builder<'_> {
 
     fn store(&mut self, node: &Node) -> Option<StoreConfig> {
         let url = node.text("url")?;
-        if url.value.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+        let postgres = Database::is_postgres(url.value) && url::Url::parse(url.value).is_ok();
+        if !postgres && url.value.strip_prefix("sqlite:").is_none_or(str::is_empty) {
             self.add(
                 &url,
                 "not a store this version can use",
-                Some("write `sqlite:PATH`".to_owned()),
+                Some("write `sqlite:PATH`, or `postgres://USER@HOST/NAME` for keys alone".to_owned()),
             );
             return None;
         }

@@ -7,6 +7,7 @@
 //! all come from it, so none of them can know a key that another does not.
 
 mod build;
+mod custody;
 mod document;
 mod report;
 mod settings;
@@ -15,8 +16,9 @@ mod units;
 
 pub use report::{Finding, Report};
 pub use settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, KeysConfig,
-    LimitsConfig, PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, GatewayConfig, IssuerConfig, KeptIn,
+    KeysConfig, LimitsConfig, PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig,
+    StoreConfig, Transport, UserConfig,
 };
 pub use shape::{json_schema, reference_page};
 

@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, ServerName};
+use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
+use portcullis_core::jose::jwe::KeyManagement;
+use portcullis_core::keys::Timing;
 use portcullis_core::policy::{Effect, ToolRule};
+use portcullis_core::seal::session::{Cipher, SESSION_LIFETIME};
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
+use portcullis_guard::ToolSeal;
 
 use super::build::Builder;
 use super::document::read;
 use super::report::Report;
 use super::shape::DOCUMENT;
+use crate::custody::MasterKeySource;
 
 /// One process's configuration.
 #[derive(Clone, Debug)]
@@ -48,6 +53,27 @@ pub struct GatewayConfig {
     pub public_url: String,
     /// Further allowed origins.
     pub origins: Vec<String>,
+    /// `[gateway.seal]`
+    pub seal: SealConfig,
+}
+
+/// `[gateway.seal]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealConfig {
+    /// Ciphers of sessions, the preferred one first.
+    pub ciphers: Vec<Cipher>,
+    /// How long a session lasts.
+    pub session_lifetime: Lifetime,
+}
+
+impl Default for SealConfig {
+    /// Sessions are offered to whoever may call: this grants nothing.
+    fn default() -> Self {
+        Self {
+            ciphers: Cipher::ALL.to_vec(),
+            session_lifetime: SESSION_LIFETIME,
+        }
+    }
 }
 
 /// `[[issuers]]`
@@ -100,6 +126,8 @@ pub struct ServerConfig {
     pub credential: Option<SecretFrom>,
     /// Listed tools.
     pub tools: Vec<ToolRule>,
+    /// Tools with sealed fields.
+    pub seals: Vec<(ToolName, ToolSeal)>,
 }
 
 /// `[policy]`
@@ -131,13 +159,65 @@ pub struct KeysConfig {
     /// Folder of the keys.
     pub dir: PathBuf,
     /// The key they are encrypted under.
-    pub master_key_file: PathBuf,
+    pub master_key: MasterKeySource,
+    /// Where their records are.
+    pub kept_in: KeptIn,
+    /// Where new private keys are made.
+    pub custody: CustodyConfig,
+    /// Algorithm of new signing keys.
+    pub signing_algorithm: SignatureAlgorithm,
+    /// Algorithm of new encryption keys.
+    pub encryption_algorithm: KeyManagement,
+    /// When they change. The longest token is the authority's to say.
+    pub timing: Timing,
+}
+
+/// Where the records of keys are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeptIn {
+    /// In files.
+    #[default]
+    Folder,
+    /// In the database of `[store]`.
+    Store,
+}
+
+/// Where private keys are made and stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CustodyConfig {
+    /// In files, encrypted under the master key.
+    #[default]
+    File,
+    /// `[keys.pkcs11]`
+    Pkcs11 {
+        /// The PKCS #11 library.
+        module: PathBuf,
+        /// Label or serial number of the token.
+        token: String,
+        /// Where the PIN is; never held.
+        pin: SecretFrom,
+        /// Length of new RSA keys, in bits.
+        rsa_bits: u32,
+    },
+    /// `[keys.external]` with `service = "aws-kms"`.
+    AwsKms {
+        /// The region of the keys.
+        region: String,
+        /// The service's URL where it is not the region's own.
+        endpoint: Option<String>,
+        /// Certificates that are trusted besides the operating system's.
+        ca_file: Option<PathBuf>,
+        /// A credentials file and a profile in it; the environment otherwise.
+        credentials: Option<(PathBuf, String)>,
+        /// Length of new RSA keys, in bits.
+        rsa_bits: u32,
+    },
 }
 
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// `sqlite:PATH`
+    /// `sqlite:PATH` or `postgres:…`
     pub url: String,
 }
 
@@ -255,7 +335,24 @@ impl Config {
         }
         if let Some(keys) = &mut self.keys {
             join(&mut keys.dir);
-            join(&mut keys.master_key_file);
+            if let MasterKeySource::File(file) = &mut keys.master_key {
+                join(file);
+            }
+            match &mut keys.custody {
+                CustodyConfig::File => {}
+                CustodyConfig::Pkcs11 { module, pin, .. } => {
+                    join(module);
+                    if let SecretFrom::File(file) = pin {
+                        join(file);
+                    }
+                }
+                CustodyConfig::AwsKms {
+                    ca_file, credentials, ..
+                } => {
+                    ca_file.iter_mut().for_each(join);
+                    credentials.iter_mut().for_each(|(file, _)| join(file));
+                }
+            }
         }
         if let Some(store) = &mut self.store
             && let Some(path) = store.url.strip_prefix("sqlite:")

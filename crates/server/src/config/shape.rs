@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+mod keys;
+
 /// What a key's value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -64,8 +66,27 @@ pub(super) struct Section {
     pub(super) sections: &'static [Section],
 }
 
+pub(super) const CLEAR: &[&str] = &["refuse", "allow"];
+pub(super) const SESSION_CIPHERS: &[&str] = &["A256GCM", "C20P"];
 pub(super) const EFFECTS: &[&str] = &["read", "write", "irreversible"];
-pub(super) const ALGORITHMS: &[&str] = &["ES256", "RS256", "EdDSA"];
+pub(super) const ALGORITHMS: &[&str] = &[
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ML-DSA-65",
+];
+pub(super) const KEY_MANAGEMENT: &[&str] = &["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW", "RSA-OAEP-256"];
+const CUSTODY: &[&str] = &["file", "pkcs11", "external"];
+const SERVICES: &[&str] = &["aws-kms"];
+const RSA_BITS: &[&str] = &["2048", "3072", "4096"];
+pub(super) const KEPT_IN: &[&str] = &["folder", "store"];
 
 const fn key(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Key {
     Key {
@@ -106,15 +127,47 @@ const fn many(
     }
 }
 
-const fn named(name: &'static str, doc: &'static str, keys: &'static [Key]) -> Section {
+const fn named(
+    name: &'static str,
+    doc: &'static str,
+    keys: &'static [Key],
+    sections: &'static [Section],
+) -> Section {
     Section {
         name,
         times: Times::Named,
         doc,
         keys,
-        sections: &[],
+        sections,
     }
 }
+
+/// `[servers.tools.NAME.seal]`
+const SEAL: Section = once(
+    "seal",
+    "Fields of the tool that are encrypted between agent and gateway: see `sealed-payloads.md`.",
+    &[
+        key(
+            "arguments",
+            Kind::Texts,
+            Need::Absent("none"),
+            "JSON Pointers into the arguments, such as `/card/number`; `*` is every element or member.",
+        ),
+        key(
+            "result",
+            Kind::Texts,
+            Need::Absent("none"),
+            "JSON Pointers into the result, such as `/content/*/text` and `/structuredContent/balance`.",
+        ),
+        key(
+            "clear",
+            Kind::Word(CLEAR),
+            Need::Absent("refuse"),
+            "What a client that cannot seal gets: a refusal, or the tool in clear.",
+        ),
+    ],
+    &[],
+);
 
 /// The whole document.
 pub(super) const DOCUMENT: Section = once(
@@ -156,7 +209,25 @@ pub(super) const DOCUMENT: Section = once(
                     "Further `Origin` values that browsers may send.",
                 ),
             ],
-            &[],
+            &[once(
+                "seal",
+                "Sessions for sealed fields, which agents may ask for.",
+                &[
+                    key(
+                        "ciphers",
+                        Kind::Words(SESSION_CIPHERS),
+                        Need::Absent("`[\"A256GCM\", \"C20P\"]`"),
+                        "Ciphers that a session may use, the preferred one first: AES-256-GCM, ChaCha20-Poly1305.",
+                    ),
+                    key(
+                        "session_lifetime",
+                        Kind::Duration,
+                        Need::Absent("24h"),
+                        "How long a session lasts, `24h` at most. Its keys are gone then, and nothing opens what it sealed.",
+                    ),
+                ],
+                &[],
+            )],
         ),
         many(
             "issuers",
@@ -184,7 +255,7 @@ pub(super) const DOCUMENT: Section = once(
                     "algorithms",
                     Kind::Words(ALGORITHMS),
                     Need::Required,
-                    "Signature algorithms accepted from it.",
+                    "Signature algorithms accepted from it: no other is, whatever it publishes. `ML-DSA-65` is on for an issuer that has it here.",
                 ),
                 key(
                     "max_token_lifetime",
@@ -259,6 +330,7 @@ pub(super) const DOCUMENT: Section = once(
                         "Scopes that a call needs, all of them.",
                     ),
                 ],
+                &[SEAL],
             )],
         ),
         once(
@@ -297,29 +369,16 @@ pub(super) const DOCUMENT: Section = once(
             &[key("dir", Kind::Path, Need::Required, "Folder of the audit log.")],
             &[],
         ),
-        once(
-            "keys",
-            "The server's own keys and certificates.",
-            &[
-                key(
-                    "dir",
-                    Kind::Path,
-                    Need::Required,
-                    "Folder of the keys, encrypted at rest.",
-                ),
-                key(
-                    "master_key_file",
-                    Kind::Path,
-                    Need::Required,
-                    "File with the key they are encrypted under. Made, with mode 0600, when it does not exist.",
-                ),
-            ],
-            &[],
-        ),
+        keys::SECTION,
         once(
             "store",
             "Users, clients and grants of the authority.",
-            &[key("url", Kind::Text, Need::Required, "`sqlite:PATH`.")],
+            &[key(
+                "url",
+                Kind::Text,
+                Need::Required,
+                "`sqlite:PATH`. A gateway that shares its keys with other replicas may have `postgres://USER@HOST/NAME`; the authority's users and grants are not kept there yet.",
+            )],
             &[],
         ),
         once(
@@ -528,6 +587,10 @@ fn describe(section: &Section, parent: &str, page: &mut String) {
         );
     }
     page.push('\n');
+    let path = match section.times {
+        Times::Once | Times::Many => path,
+        Times::Named => format!("{path}.NAME"),
+    };
     for inner in section.sections {
         describe(inner, &path, page);
     }

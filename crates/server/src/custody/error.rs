@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_core::fault::Fault;
+use portcullis_core::ids::KeyId;
 use portcullis_core::keys::Flaw;
+
+use super::backend::BackendError;
 
 /// A keyring or master key that cannot be used. Nothing is created in place of what cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +30,29 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
-    /// A key file that the master key does not open.
-    #[error("`{}` was encrypted under another master key; restore the `master.key` that belongs to it", path.display())]
+    /// The master key does not open the CA's key.
+    #[error("{place} was encrypted under another master key; restore the master key that belongs to it")]
     OtherMasterKey {
-        /// The file.
-        path: PathBuf,
+        /// The key and where it is.
+        place: String,
     },
+    /// The master key is not where the configuration says, or is not one.
+    #[error("the master key cannot be used: {0}")]
+    Master(String),
+    /// The private key's place said no.
+    #[error("key `{kid}`: {source}")]
+    Backend {
+        /// The key, or what kind of key was to be made.
+        kid: String,
+        /// Why.
+        source: BackendError,
+    },
+    /// What an operator asked for cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Another process changed the ring each time that we were about to.
+    #[error("the keys in {0} are changed by others all the time; try again")]
+    Busy(String),
     /// A file that others can read.
     #[error("`{}` can be read by others (mode {mode:03o}); make it private: chmod 600", path.display())]
     Exposed {
@@ -44,6 +64,14 @@ pub enum Error {
     /// A certificate that must not be signed: the configuration asks for one, such as a public URL that is no URI.
     #[error("no certificate can be made: {0}")]
     Certificate(#[from] Flaw),
+    /// The database of a shelf failed, or cannot be reached.
+    #[error("the keys in {place} cannot be used: {detail}")]
+    Store {
+        /// The database, and the ring where one is meant.
+        place: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The crypto library or the system's randomness failed.
     #[error("the crypto library failed to {0}")]
     Crypto(&'static str),
@@ -59,6 +87,11 @@ impl Error {
             Self::OtherMasterKey { .. } => "keys.other-master-key",
             Self::Exposed { .. } => "keys.exposed",
             Self::Certificate(_) => "keys.certificate",
+            Self::Master(_) => "keys.master-key",
+            Self::Backend { source, .. } => source.code(),
+            Self::Refused(_) => "keys.refused",
+            Self::Busy(_) => "keys.busy",
+            Self::Store { .. } => "keys.store",
             Self::Crypto(_) => "keys.crypto",
         }
     }
@@ -72,8 +105,27 @@ impl Error {
             | Self::OtherMasterKey { .. }
             | Self::Exposed { .. }
             | Self::Certificate(_)
+            | Self::Master(_)
+            | Self::Refused(_)
+            | Self::Busy(_)
+            | Self::Store { .. }
             | Self::Crypto(_) => Fault::Operator,
+            Self::Backend { source, .. } => source.fault(),
         }
+    }
+
+    /// A record that is not as it should be.
+    pub(super) fn record(place: &str, kid: &KeyId, detail: &str) -> Self {
+        Self::Damaged {
+            path: PathBuf::from(format!("{place}/{kid}.json")),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// Whether the same may work later without anybody changing anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Backend { source, .. } if source.may_pass())
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {

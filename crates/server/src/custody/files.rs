@@ -35,6 +35,32 @@ pub(super) fn lock(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Takes the folder's lock together with other readers, waiting for a writer; `None` in a folder that we may not write.
+pub(super) fn lock_shared(folder: &Path) -> Result<Option<File>, Error> {
+    let path = folder.join("lock");
+    match OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+    {
+        Ok(file) => {
+            file.lock_shared().map_err(Error::io("lock", &path))?;
+            Ok(Some(file))
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(source) => Err(Error::io("open", &path)(source)),
+    }
+}
+
 /// Removes what a process that died left unfinished. Only under the folder's lock.
 pub(super) fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {

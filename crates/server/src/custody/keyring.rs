@@ -1,51 +1,76 @@
-//! The keys of one role.
+//! The keys of one role, as the servers use them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use portcullis_core::ids::KeyId;
-use portcullis_core::jose::jwk::{PublicJwk, PublicKey, Use};
+use portcullis_core::jose::SignatureAlgorithm;
+use portcullis_core::jose::jwe::{KeyManagement, PayloadOpener};
+use portcullis_core::jose::jwk::{KeyAlgorithm, Use};
 use portcullis_core::jose::jws::TokenSigner;
-use portcullis_core::keys::{
-    CertificateFacts, JwksDocument, Profile, Purpose, Request, Sealing, Signing, State,
-};
+use portcullis_core::keys::{JwksDocument, RotationPolicy, State, Transition, plan, primary};
 use portcullis_core::random::SecureRandom;
-use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_core::time::UnixTime;
 use portcullis_net::clock::Clock;
+use portcullis_net::random::System;
+use tokio::sync::watch;
 
-use super::authority::{Authority, BACKDATED};
-use super::list::KeyDescription;
-use super::record::{KeyPurpose, Record};
-use super::signer::{self, Es256Signer, PublicPoint};
-use super::{Error, MasterKey, files};
+use super::backend::FileBackend;
+use super::change::{KeyChange, changes_between};
+use super::list::{KeyDescription, describe};
+use super::maker::{Maker, RingSettings, checked, jwks_of};
+use super::opened::{AbsentOpener, AbsentSigner, CountedOpener, CountedSigner};
+use super::shelf::{Cause, Folder, KeyPurpose, KeyRecord, Shelved};
+use super::transition::{NO_EDIT, Urgency, Wanted};
+use super::uses::Uses;
+use super::{Error, MasterKey};
 
-/// A certificate with less than this to live is renewed when the keyring opens.
-const RENEW_BEFORE: Lifetime = Lifetime::from_days(30);
-
-/// The keys of one role (authority or gateway): one that signs, one that others encrypt to, each with a certificate.
+/// The keys of one role (authority or gateway). What it gives is of this moment: ask again for each use.
 pub struct Keyring {
-    signer: Arc<Es256Signer>,
-    jwks: Arc<JwksDocument>,
-    descriptions: Vec<KeyDescription>,
-    made: Vec<KeyId>,
+    maker: Maker,
+    uses: Uses,
+    snapshot: ArcSwap<Snapshot>,
+    changed: watch::Sender<u64>,
+    /// Changes that are not on record yet.
+    unrecorded: Mutex<Vec<KeyChange>>,
 }
 
-/// What opening a keyring works with.
-struct Workshop<'a> {
-    folder: &'a Path,
-    master: &'a MasterKey,
-    identity: &'a str,
-    authority: Authority,
-    now: UnixTime,
-    random: &'a dyn SecureRandom,
+/// All of a ring at one moment.
+struct Snapshot {
+    shelved: Shelved,
+    signer: Arc<dyn TokenSigner>,
+    openers: Vec<Arc<dyn PayloadOpener>>,
+    jwks: Arc<JwksDocument>,
+    revoked: Arc<BTreeSet<KeyId>>,
+    descriptions: Vec<KeyDescription>,
+    handles: BTreeMap<KeyId, Handle>,
+    /// Some key could not be opened, because its place did not answer.
+    incomplete: Option<String>,
+}
+
+/// A private key's handle, kept from one snapshot to the next while it works.
+#[derive(Clone)]
+struct Handle {
+    of: Vec<u8>,
+    key: OpenKey,
+    failed: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+enum OpenKey {
+    Signs(Arc<dyn TokenSigner>),
+    Opens(Arc<dyn PayloadOpener>),
 }
 
 impl Keyring {
-    /// Opens the keyring in `dir`, making the folder and what keys are missing. The CA is in `ca` beside `dir`. `identity`
-    /// is the server's public URL, as it is written into certificates. Blocks on the disk.
+    /// Opens a ring in the folder `dir` with private keys in files, the CA in `ca` beside it: all that a server needs
+    /// that was configured to no more. See [`Self::start`].
     ///
     /// # Errors
-    /// [`Error`]: the disk, a damaged file, another master key. Nothing is made in place of what cannot be read.
+    /// As [`Self::start`].
     pub fn open(
         dir: &Path,
         master: &MasterKey,
@@ -53,212 +78,416 @@ impl Keyring {
         clock: &dyn Clock,
         random: &dyn SecureRandom,
     ) -> Result<Arc<Self>, Error> {
-        files::private_folder(dir)?;
-        let now = clock.now();
         let beside = dir
             .parent()
             .map_or_else(|| PathBuf::from("ca"), |keys| keys.join("ca"));
-        let authority = Authority::open(&beside, master, now, random)?;
-        let workshop = Workshop {
-            folder: dir,
+        let master = Arc::new(master.clone());
+        let settings = RingSettings {
+            role: dir
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            identity: identity.to_owned(),
+            shelf: Arc::new(Folder::open(dir)?),
+            ca: Arc::new(Folder::open(&beside)?),
+            backends: vec![Arc::new(FileBackend::new(Arc::clone(&master), Arc::new(System)))],
             master,
-            identity,
-            authority,
-            now,
-            random,
+            signing: SignatureAlgorithm::Es256,
+            encryption: KeyManagement::EcdhEs,
+            policy: RotationPolicy::default(),
         };
-        let _held = files::lock(dir)?;
-        files::remove_unfinished(dir)?;
-        let mut records = Record::read_all(dir)?;
-        let known: Vec<KeyId> = records.iter().map(|record| record.kid.clone()).collect();
-        workshop.complete::<Signing>(&mut records)?;
-        workshop.complete::<Sealing>(&mut records)?;
-        let new = records
-            .iter()
-            .map(|record| &record.kid)
-            .filter(|kid| !known.contains(kid));
-        let made = new.cloned().collect();
-        records.sort_by(|a, b| a.kid.cmp(&b.kid));
-        workshop.assemble(&records, made)
+        Self::start(settings, clock.now(), random)
     }
 
-    /// Signs tokens with the enabled signing key.
+    /// Opens a ring, making what is missing, once for all that share its shelf. Blocks, on the disk or the network.
+    ///
+    /// A place for private keys that does not answer now is no error: published keys are served, and signing answers
+    /// `SigningUnavailable` until it is back.
+    ///
+    /// # Errors
+    /// [`Error`]: the shelf, a damaged record, another master key. Nothing is made in place of what cannot be read.
+    pub fn start(
+        settings: RingSettings,
+        now: UnixTime,
+        random: &dyn SecureRandom,
+    ) -> Result<Arc<Self>, Error> {
+        let uses = Uses::default();
+        let maker = Maker::open(settings, now, random, &uses)?;
+        let before = maker.shelf().read()?;
+        let mut away = None;
+        let shelved = match scheduled(&maker, Urgency::Now, now, random) {
+            Ok((shelved, _)) => shelved,
+            Err(error) if error.may_pass() => {
+                tracing::warn!(code = error.code(), "a key could not be made: {error}");
+                away = Some(error.to_string());
+                maker.shelf().read()?
+            }
+            Err(error) => return Err(error),
+        };
+        let unrecorded = changes_between(&maker.settings.role, &before.records, &shelved.records);
+        let mut snapshot = Snapshot::assemble(&maker, &uses, shelved, now, &BTreeMap::new())?;
+        snapshot.incomplete = snapshot.incomplete.or(away);
+        let (changed, _) = watch::channel(snapshot.shelved.generation);
+        Ok(Arc::new(Self {
+            maker,
+            uses,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changed,
+            unrecorded: Mutex::new(unrecorded),
+        }))
+    }
+
+    /// `authority` or `gateway`.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.maker.settings.role
+    }
+
+    /// Signs tokens with the primary of this moment. There always is one to ask, and it may say that it cannot now.
     #[must_use]
     pub fn signer(&self) -> Arc<dyn TokenSigner> {
-        Arc::<Es256Signer>::clone(&self.signer)
+        Arc::clone(&self.snapshot.load().signer)
     }
 
-    /// The published keys: to sign and to encrypt to, with their certificates.
+    /// The private encryption key of this name, while it is staged, enabled or disabled.
+    #[must_use]
+    pub fn opener(&self, kid: &KeyId) -> Option<Arc<dyn PayloadOpener>> {
+        let snapshot = self.snapshot.load();
+        let opener = snapshot.openers.iter().find(|opener| opener.kid() == kid)?;
+        Some(Arc::clone(opener))
+    }
+
+    /// All private encryption keys, the primary first.
+    #[must_use]
+    pub fn openers(&self) -> Vec<Arc<dyn PayloadOpener>> {
+        self.snapshot.load().openers.clone()
+    }
+
+    /// The published keys: to verify with and to encrypt to, with their certificates.
     #[must_use]
     pub fn jwks(&self) -> Arc<JwksDocument> {
-        Arc::clone(&self.jwks)
+        Arc::clone(&self.snapshot.load().jwks)
     }
 
-    /// The keys that were not there when the keyring was opened. To be put on record.
+    /// The keys that were revoked. What they made is void, whatever its dates.
     #[must_use]
-    pub fn made(&self) -> &[KeyId] {
-        &self.made
+    pub fn revoked(&self) -> Arc<BTreeSet<KeyId>> {
+        Arc::clone(&self.snapshot.load().revoked)
+    }
+
+    /// The generation, and a notice of each new one: the snapshot is the new one by then.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The number of the change that the snapshot is of.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.snapshot.load().shelved.generation
     }
 
     /// All keys, for people.
     #[must_use]
     pub fn describe(&self) -> Vec<KeyDescription> {
-        self.descriptions.clone()
+        self.snapshot.load().descriptions.clone()
     }
+
+    /// How often each key was used, for the metrics page and the audit log.
+    #[must_use]
+    pub fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// Why private keys cannot be used now, when that is so.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<String> {
+        self.snapshot.load().incomplete.clone()
+    }
+
+    /// Takes the changes that nobody put on record yet.
+    #[must_use]
+    pub fn take_changes(&self) -> Vec<KeyChange> {
+        std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts changes back that could not be recorded.
+    pub(super) fn put_back(&self, mut changes: Vec<KeyChange>) {
+        let mut later = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.append(&mut later);
+        *later = changes;
+    }
+
+    /// Whether the shelf moved on, or a key stopped working since it was opened. Cheap.
+    pub(super) fn is_stale(&self) -> Result<Stale, Error> {
+        let snapshot = self.snapshot.load();
+        if self.maker.shelf().generation()? != snapshot.shelved.generation {
+            return Ok(Stale::Moved);
+        }
+        let failed = snapshot
+            .handles
+            .values()
+            .any(|handle| handle.failed.load(Ordering::Relaxed));
+        Ok(if failed || snapshot.incomplete.is_some() {
+            Stale::Failed
+        } else {
+            Stale::No
+        })
+    }
+
+    /// Reads the shelf and makes its state the one in use. On an error the one before stays.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn reload(&self, now: UnixTime) -> Result<(), Error> {
+        self.replace(self.maker.shelf().read()?, now)
+    }
+
+    /// Does what is due at this moment, unless another process is at it, and makes the outcome the state in use.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and a place for private keys that does not answer.
+    pub fn advance(&self, now: UnixTime, random: &dyn SecureRandom) -> Result<Vec<Transition>, Error> {
+        match scheduled(&self.maker, Urgency::Whenever, now, random) {
+            Ok((shelved, done)) => {
+                self.replace(shelved, now)?;
+                Ok(done)
+            }
+            Err(error) => {
+                // What could be done of it was.
+                self.reload(now)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn replace(&self, shelved: Shelved, now: UnixTime) -> Result<(), Error> {
+        let before = self.snapshot.load_full();
+        if shelved.generation < before.shelved.generation {
+            tracing::warn!(
+                place = self.maker.place(),
+                "the keys are older than they were: was a backup put in place?"
+            );
+        }
+        let next = Snapshot::assemble(&self.maker, &self.uses, shelved, now, &before.handles)?;
+        let changes = changes_between(
+            &self.maker.settings.role,
+            &before.shelved.records,
+            &next.shelved.records,
+        );
+        for change in &changes {
+            tracing::info!(
+                role = change.role,
+                kid = %change.kid,
+                from = change.from_name(),
+                to = %change.to,
+                cause = change.cause.as_str(),
+                "a key changed"
+            );
+        }
+        let generation = next.shelved.generation;
+        let moved = generation != before.shelved.generation || next.jwks != before.jwks;
+        self.snapshot.store(Arc::new(next));
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(changes);
+        if moved {
+            self.changed.send_replace(generation);
+        }
+        Ok(())
+    }
+}
+
+/// What the snapshot lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    No,
+    /// The shelf has another generation.
+    Moved,
+    /// A key has to be opened again.
+    Failed,
+}
+
+fn scheduled(
+    maker: &Maker,
+    urgency: Urgency,
+    now: UnixTime,
+    random: &dyn SecureRandom,
+) -> Result<(Shelved, Vec<Transition>), Error> {
+    let policy = maker.settings.policy;
+    let wanted = Wanted {
+        cause: Cause::Schedule,
+        reason: None,
+        urgency,
+        plan: &|keys| Ok(plan(now, &policy, keys)),
+        edit: NO_EDIT,
+    };
+    maker.carry_out(wanted, now, random)
+}
+
+impl Snapshot {
+    fn assemble(
+        maker: &Maker,
+        uses: &Uses,
+        shelved: Shelved,
+        now: UnixTime,
+        before: &BTreeMap<KeyId, Handle>,
+    ) -> Result<Self, Error> {
+        let views = maker.views(&shelved.records)?;
+        let enabled = |purpose: Use| {
+            views
+                .iter()
+                .filter(move |view| view.purpose == purpose && view.state == State::Enabled)
+        };
+        for purpose in [Use::Signature, Use::Encryption] {
+            if let (Some(_), Some(other)) = (enabled(purpose).next(), enabled(purpose).nth(1)) {
+                let detail = format!(
+                    "another key for {} is enabled too",
+                    KeyPurpose::from(purpose).name()
+                );
+                return Err(Error::record(&maker.place(), &other.kid, &detail));
+            }
+        }
+        let (mut openers, mut handles) = (Vec::new(), BTreeMap::new());
+        let mut incomplete = None;
+        for record in &shelved.records {
+            let Some(view) = views.iter().find(|view| view.kid == record.kid) else {
+                continue;
+            };
+            let key = checked(record, &maker.place())?;
+            // Only the primary signs; what the others signed is verified with public keys.
+            if view.purpose == Use::Signature && record.state != State::Enabled {
+                continue;
+            }
+            let opened = match before.get(&record.kid) {
+                Some(handle) if handle.of == record.handle && !handle.failed.load(Ordering::Relaxed) => {
+                    Ok(handle.clone())
+                }
+                Some(_) | None => open(maker, uses, record),
+            };
+            match opened {
+                Ok(handle) => {
+                    if let OpenKey::Opens(opener) = &handle.key {
+                        if *opener.key() != key {
+                            let detail = "its private key is that of another key";
+                            return Err(Error::record(&maker.place(), &record.kid, detail));
+                        }
+                        openers.push((record.state, Arc::clone(opener)));
+                    }
+                    handles.insert(record.kid.clone(), handle);
+                }
+                Err(error) if error.may_pass() => {
+                    if view.purpose == Use::Encryption {
+                        openers.push((
+                            record.state,
+                            Arc::new(AbsentOpener {
+                                kid: record.kid.clone(),
+                                key,
+                                why: error.to_string(),
+                            }),
+                        ));
+                    }
+                    incomplete = incomplete.or(Some(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // The one that others encrypt to is asked for most.
+        openers.sort_by_key(|(state, _)| *state != State::Enabled);
+        for purpose in [Use::Signature, Use::Encryption] {
+            if primary(now, &views, purpose).is_none() {
+                let name = KeyPurpose::from(purpose).name();
+                incomplete =
+                    incomplete.or_else(|| Some(format!("there is no key for {name} that is valid now")));
+            }
+        }
+        let signing = primary(now, &views, Use::Signature).map(|view| &view.kid);
+        let signer = Self::signer(maker, &shelved, signing, &handles, incomplete.as_deref())?;
+        Ok(Self {
+            signer,
+            openers: openers.into_iter().map(|(_, opener)| opener).collect(),
+            jwks: Arc::new(jwks_of(&shelved.records, &maker.place(), now)?),
+            revoked: Arc::new(revoked(&shelved.records)),
+            descriptions: describe(&shelved.records, &maker.place())?,
+            handles,
+            incomplete,
+            shelved,
+        })
+    }
+
+    fn signer(
+        maker: &Maker,
+        shelved: &Shelved,
+        primary: Option<&KeyId>,
+        handles: &BTreeMap<KeyId, Handle>,
+        away: Option<&str>,
+    ) -> Result<Arc<dyn TokenSigner>, Error> {
+        if let Some(OpenKey::Signs(signer)) =
+            primary.and_then(|kid| handles.get(kid)).map(|handle| &handle.key)
+        {
+            return Ok(Arc::clone(signer));
+        }
+        let record = primary.and_then(|kid| shelved.records.iter().find(|record| record.kid == *kid));
+        let (kid, algorithm) = match record.map(|record| (record.kid.clone(), record.algorithm)) {
+            Some((kid, KeyAlgorithm::Signature(algorithm))) => (kid, algorithm),
+            Some((_, KeyAlgorithm::Encryption(_))) | None => (
+                KeyId::parse("none").map_err(|_| Error::Crypto("name a key"))?,
+                maker.settings.signing,
+            ),
+        };
+        let why = away
+            .unwrap_or("there is no signing key whose certificate is valid now")
+            .to_owned();
+        Ok(Arc::new(AbsentSigner { kid, algorithm, why }))
+    }
+}
+
+/// The names of revoked keys.
+pub(super) fn revoked(records: &[KeyRecord]) -> BTreeSet<KeyId> {
+    records
+        .iter()
+        .filter(|record| record.revoked.is_some())
+        .map(|record| record.kid.clone())
+        .collect()
+}
+
+/// Opens a private key, as a handle that counts.
+fn open(maker: &Maker, uses: &Uses, record: &KeyRecord) -> Result<Handle, Error> {
+    let backend = maker.backend_of(record)?;
+    let of = |source| Error::Backend {
+        kid: record.kid.to_string(),
+        source,
+    };
+    let failed = Arc::new(AtomicBool::new(false));
+    let count = uses.counter(record.purpose, &record.kid);
+    let key = match record.algorithm {
+        KeyAlgorithm::Signature(algorithm) => OpenKey::Signs(Arc::new(CountedSigner {
+            signer: backend
+                .signer(&record.kid, algorithm, &record.handle)
+                .map_err(of)?,
+            uses: count,
+            failed: Arc::clone(&failed),
+        })),
+        KeyAlgorithm::Encryption(algorithm) => OpenKey::Opens(Arc::new(CountedOpener {
+            opener: backend
+                .opener(&record.kid, algorithm, &record.handle)
+                .map_err(of)?,
+            uses: count,
+            failed: Arc::clone(&failed),
+        })),
+    };
+    Ok(Handle {
+        of: record.handle.clone(),
+        key,
+        failed,
+    })
 }
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keyring")
-            .field("keys", &self.descriptions)
+            .field("keys", &self.describe())
             .finish_non_exhaustive()
-    }
-}
-
-impl Workshop<'_> {
-    /// Makes sure that there is one enabled key of this purpose, and that its certificate is current.
-    fn complete<P: Purpose>(&self, records: &mut Vec<Record>) -> Result<(), Error> {
-        let purpose = key_purpose(P::USE);
-        let enabled = |record: &&mut Record| record.purpose == purpose && record.state == State::Enabled;
-        let Some(record) = records.iter_mut().find(enabled) else {
-            records.push(self.make::<P>()?);
-            return Ok(());
-        };
-        let path = record.path(self.folder);
-        let facts = record.certificate(&path)?;
-        if self.is_current(record, &facts) {
-            return Ok(());
-        }
-        let point = self.check(record, &facts)?;
-        record.chain = self.certify::<P>(record.kid.as_str(), &point)?;
-        record.write(self.folder, self.random)?;
-        tracing::info!(kid = %record.kid, identity = self.identity, "renewed the certificate");
-        Ok(())
-    }
-
-    /// A certificate for this server, of this CA, that does not end soon.
-    fn is_current(&self, record: &Record, facts: &CertificateFacts) -> bool {
-        facts.identities == [self.identity]
-            && facts.not_after > self.now.plus(RENEW_BEFORE)
-            && record
-                .chain
-                .get(1)
-                .is_some_and(|above| above == self.authority.certificate())
-    }
-
-    fn make<P: Purpose>(&self) -> Result<Record, Error> {
-        let (pkcs8, point) = signer::generate()?;
-        let public = PublicKey::from_uncompressed(point.as_bytes()).ok_or(Error::Crypto("make a key"))?;
-        let (year, month) = self.month()?;
-        let kid = P::kid(year, month, &public.thumbprint()).map_err(|_| Error::Crypto("name a key"))?;
-        let record = Record {
-            purpose: key_purpose(P::USE),
-            chain: self.certify::<P>(kid.as_str(), &point)?,
-            kid,
-            state: State::Enabled,
-            created: self.now,
-            sealed: Vec::new(),
-        }
-        .seal(&pkcs8, self.master, self.random)?;
-        record.write(self.folder, self.random)?;
-        tracing::info!(kid = %record.kid, purpose = P::NAME, "made a key");
-        Ok(record)
-    }
-
-    fn certify<P: Purpose>(&self, name: &str, point: &PublicPoint) -> Result<Vec<Vec<u8>>, Error> {
-        let mut serial = [0; 16];
-        self.random
-            .fill(&mut serial)
-            .map_err(|_| Error::Crypto("make randomness"))?;
-        let profile = Profile::Leaf(P::USE);
-        let request = Request {
-            profile,
-            name: name.to_owned(),
-            identity: self.identity.to_owned(),
-            serial,
-            not_before: self.now.minus(BACKDATED),
-            lifetime: profile.longest(),
-        };
-        self.authority.certify(request.lint()?, point)
-    }
-
-    /// Opens the private key and makes sure that it is the one that name and certificate speak of.
-    fn check(&self, record: &Record, facts: &CertificateFacts) -> Result<PublicPoint, Error> {
-        let damaged = |detail: &str| Error::Damaged {
-            path: record.path(self.folder),
-            detail: detail.to_owned(),
-        };
-        let pkcs8 = record.open(self.folder, self.master)?;
-        let point = PublicPoint::of(&pkcs8).ok_or_else(|| damaged("its private key is none"))?;
-        if facts.public_key != point.as_bytes() {
-            return Err(damaged("its certificate is for another key"));
-        }
-        let public = PublicKey::from_uncompressed(point.as_bytes())
-            .ok_or_else(|| damaged("its public key is none"))?;
-        if !record.kid.as_str().ends_with(&public.thumbprint().short()) {
-            return Err(damaged("its name is that of another key"));
-        }
-        Ok(point)
-    }
-
-    fn assemble(&self, records: &[Record], made: Vec<KeyId>) -> Result<Arc<Keyring>, Error> {
-        let mut signer = None;
-        let mut published = Vec::new();
-        let mut descriptions = Vec::new();
-        for record in records {
-            let path = record.path(self.folder);
-            let damaged = |detail: &str| Error::Damaged {
-                path: path.clone(),
-                detail: detail.to_owned(),
-            };
-            let purpose = match record.purpose {
-                KeyPurpose::Signing => Use::Signature,
-                KeyPurpose::Encryption => Use::Encryption,
-                KeyPurpose::Certificates => {
-                    return Err(damaged("a key for certificates does not belong here"));
-                }
-            };
-            let facts = record.certificate(&path)?;
-            descriptions.push(KeyDescription::new(record, &facts, path.clone()));
-            if !record.state.is_published() {
-                continue;
-            }
-            let point = self.check(record, &facts)?;
-            let key = PublicKey::from_uncompressed(point.as_bytes())
-                .ok_or_else(|| damaged("its public key is none"))?;
-            published.push(PublicJwk {
-                key,
-                purpose,
-                kid: record.kid.clone(),
-                chain: record.chain.clone(),
-            });
-            if purpose == Use::Signature && record.state == State::Enabled {
-                if signer.is_some() {
-                    return Err(damaged("another signing key is enabled too"));
-                }
-                let pkcs8 = record.open(self.folder, self.master)?;
-                signer = Es256Signer::new(record.kid.clone(), &pkcs8);
-            }
-        }
-        Ok(Arc::new(Keyring {
-            signer: Arc::new(signer.ok_or(Error::Crypto("find the signing key"))?),
-            jwks: Arc::new(JwksDocument::new(published)),
-            descriptions,
-            made,
-        }))
-    }
-
-    fn month(&self) -> Result<(i16, i8), Error> {
-        let now =
-            jiff::Timestamp::from_second(self.now.as_secs()).map_err(|_| Error::Crypto("read the clock"))?;
-        let today = now.to_zoned(jiff::tz::TimeZone::UTC);
-        Ok((today.year(), today.month()))
-    }
-}
-
-fn key_purpose(purpose: Use) -> KeyPurpose {
-    match purpose {
-        Use::Signature => KeyPurpose::Signing,
-        Use::Encryption => KeyPurpose::Encryption,
     }
 }

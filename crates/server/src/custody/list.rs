@@ -1,14 +1,14 @@
 //! What people see of keys. Needs no master key and no lock.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use portcullis_core::ids::KeyId;
-use portcullis_core::keys::{CertificateFacts, State};
+use portcullis_core::keys::State;
 use portcullis_core::time::UnixTime;
 use serde::Serialize;
 
 use super::Error;
-use super::record::Record;
+use super::shelf::{Folder, KeyRecord, Shelf};
 
 /// One key, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,15 +17,29 @@ pub struct KeyDescription {
     pub purpose: &'static str,
     /// Its name.
     pub kid: KeyId,
+    /// The JOSE name of its algorithm.
+    pub algorithm: &'static str,
     /// Where it is in its life.
     pub state: State,
     /// When it was made.
     #[serde(serialize_with = "rfc3339")]
     pub created: UnixTime,
+    /// When it became the one in use.
+    #[serde(serialize_with = "maybe_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<UnixTime>,
+    /// When it was retired.
+    #[serde(serialize_with = "maybe_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<UnixTime>,
+    /// When it ended.
+    #[serde(serialize_with = "maybe_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<UnixTime>,
+    /// Why it was revoked, when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
     /// From when its certificate is valid.
     #[serde(serialize_with = "rfc3339")]
     pub not_before: UnixTime,
-    /// Until when its certificate is valid.
+    /// Until when its certificate and those above it are valid.
     #[serde(serialize_with = "rfc3339")]
     pub not_after: UnixTime,
     /// The certificate's serial number in hexadecimal.
@@ -36,41 +50,63 @@ pub struct KeyDescription {
     pub issuer: String,
     /// The server identities in the certificate.
     pub identities: Vec<String>,
-    /// Where it is kept.
-    pub file: PathBuf,
+    /// `file`, `pkcs11` or `external`: where its private key is.
+    pub custody: String,
+    /// Where its record is: a folder, or a database and a ring.
+    pub place: String,
 }
 
 impl KeyDescription {
-    pub(super) fn new(record: &Record, facts: &CertificateFacts, file: PathBuf) -> Self {
-        Self {
+    pub(super) fn new(record: &KeyRecord, place: &str) -> Result<Self, Error> {
+        let damaged = |detail: String| Error::record(place, &record.kid, &detail);
+        let facts = record.certificate().map_err(damaged)?;
+        Ok(Self {
             purpose: record.purpose.name(),
             kid: record.kid.clone(),
+            algorithm: record.algorithm.name(),
             state: record.state,
-            created: record.created,
+            created: record.staged,
+            enabled: record.enabled,
+            disabled: record.disabled,
+            deleted: record.deleted,
+            revoked: record
+                .revoked
+                .as_ref()
+                .map(|revocation| revocation.reason.clone()),
             not_before: facts.not_before,
-            not_after: facts.not_after,
-            serial: facts.serial.clone(),
-            subject: facts.subject.clone(),
-            issuer: facts.issuer.clone(),
-            identities: facts.identities.clone(),
-            file,
-        }
+            not_after: record.not_after().map_err(damaged)?,
+            serial: facts.serial,
+            subject: facts.subject,
+            issuer: facts.issuer,
+            identities: facts.identities,
+            custody: record.backend.clone(),
+            place: place.to_owned(),
+        })
     }
 }
 
-/// The keys in a keyring's folder (or the CA's), signing keys first. Works while a server uses them.
+/// The keys in a ring's folder (or the CA's), signing keys first. Works while a server uses them.
 ///
 /// # Errors
 /// [`Error`]: the folder cannot be read, or a file in it is damaged.
 pub fn list(dir: &Path) -> Result<Vec<KeyDescription>, Error> {
-    let mut records = Record::read_all(dir)?;
-    records.sort_by(|a, b| (a.purpose, &a.kid).cmp(&(b.purpose, &b.kid)));
+    list_shelf(&Folder::existing(dir))
+}
+
+/// The keys on a shelf, signing keys first.
+///
+/// # Errors
+/// [`Error`]: the shelf cannot be read, or a record on it is damaged.
+pub fn list_shelf(shelf: &dyn Shelf) -> Result<Vec<KeyDescription>, Error> {
+    describe(&shelf.read()?.records, &shelf.place())
+}
+
+pub(super) fn describe(records: &[KeyRecord], place: &str) -> Result<Vec<KeyDescription>, Error> {
+    let mut records: Vec<&KeyRecord> = records.iter().collect();
+    records.sort_by(|a, b| (a.purpose, a.staged, &a.kid).cmp(&(b.purpose, b.staged, &b.kid)));
     records
-        .iter()
-        .map(|record| {
-            let path = record.path(dir);
-            Ok(KeyDescription::new(record, &record.certificate(&path)?, path))
-        })
+        .into_iter()
+        .map(|record| KeyDescription::new(record, place))
         .collect()
 }
 
@@ -78,4 +114,11 @@ pub fn list(dir: &Path) -> Result<Vec<KeyDescription>, Error> {
 fn rfc3339<S: serde::Serializer>(at: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
     let at = jiff::Timestamp::from_second(at.as_secs()).map_err(serde::ser::Error::custom)?;
     serializer.collect_str(&at)
+}
+
+fn maybe_rfc3339<S: serde::Serializer>(at: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => rfc3339(at, serializer),
+        None => serializer.serialize_none(),
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::random::SecureRandom;
 use zeroize::Zeroizing;
 
@@ -15,8 +17,31 @@ use super::files::{self, Creation};
 /// Length of the master key, and of each key derived from it, in bytes.
 const LENGTH: usize = 32;
 
+const NOT_A_KEY: &str = "is not a master key: 32 bytes, as base64url";
+const EXAMPLE: &str = "openssl rand 32 | basenc --base64url";
+
+/// Where the master key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// A file of 32 bytes that its owner alone can read. Made when it is not there.
+    File(PathBuf),
+    /// An environment variable with 32 bytes as base64url.
+    Env(String),
+    /// A systemd credential of this name (systemd.exec(5), "Credentials"): 32 bytes, or those as base64url.
+    Credential(String),
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration names the variable to read"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The master key of a data folder: 32 random bytes in a file that its owner alone can read. Everything else that is
 /// secret on disk is encrypted under a key derived from it.
+#[derive(Clone)]
 pub struct MasterKey(hkdf::Prk);
 
 impl MasterKey {
@@ -44,6 +69,62 @@ impl MasterKey {
                 }
             }
         }
+    }
+
+    /// Reads the key that the configuration names. A file that is not there is made; the others must be.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`Error::Master`] for a variable or credential that is missing or no key.
+    pub fn from_source(source: &MasterKeySource, random: &dyn SecureRandom) -> Result<Self, Error> {
+        match source {
+            MasterKeySource::File(path) => Self::open(path, random),
+            MasterKeySource::Env(name) => {
+                let text = variable(name).map(Zeroizing::new).ok_or_else(|| {
+                    Error::Master(format!(
+                        "the environment variable `{name}` is not set; it must hold 32 bytes as base64url: {EXAMPLE}"
+                    ))
+                })?;
+                Self::from_text(&text)
+                    .ok_or_else(|| Error::Master(format!("the environment variable `{name}` {NOT_A_KEY}")))
+            }
+            MasterKeySource::Credential(name) => {
+                let folder = variable("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    Error::Master(format!(
+                        "systemd gave no credentials (`CREDENTIALS_DIRECTORY` is not set); put \
+                         `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=` into the unit"
+                    ))
+                })?;
+                if name.contains('/') || name.starts_with('.') {
+                    return Err(Error::Master(format!("`{name}` is not the name of a credential")));
+                }
+                let path = Path::new(&folder).join(name);
+                let bytes = fs::read(&path).map(Zeroizing::new).map_err(|error| {
+                    Error::Master(format!(
+                        "the credential `{}` cannot be read: {error}",
+                        path.display()
+                    ))
+                })?;
+                // systemd keeps others out itself, with the mount and an access list instead of the mode.
+                if let Ok(bytes) = <&[u8; LENGTH]>::try_from(bytes.as_slice()) {
+                    return Ok(Self::from_bytes(bytes));
+                }
+                std::str::from_utf8(&bytes)
+                    .ok()
+                    .and_then(Self::from_text)
+                    .ok_or_else(|| Error::Master(format!("the credential `{}` {NOT_A_KEY}", path.display())))
+            }
+        }
+    }
+
+    /// From 32 bytes as base64url, padded or not.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim().trim_end_matches('='))
+            .map(Zeroizing::new)
+            .ok()?;
+        <&[u8; LENGTH]>::try_from(bytes.as_slice())
+            .ok()
+            .map(Self::from_bytes)
     }
 
     fn read(path: &Path) -> Result<Option<Self>, Error> {

@@ -10,18 +10,32 @@
 //! [`TokenSigner`]: portcullis_core::jose::jws::TokenSigner
 
 mod authority;
+pub mod backend;
+mod change;
 mod error;
 mod files;
 mod keyring;
 mod list;
+mod maker;
 mod master;
-mod record;
+mod opened;
+pub mod ring;
+mod rotator;
+pub mod shelf;
 mod signer;
+mod transition;
+mod uses;
+mod watcher;
 
+pub use change::KeyChange;
 pub use error::Error;
 pub use keyring::Keyring;
-pub use list::{KeyDescription, list};
-pub use master::MasterKey;
+pub use list::{KeyDescription, list, list_shelf};
+pub use maker::RingSettings;
+pub use master::{MasterKey, MasterKeySource};
+pub use rotator::{Rotating, Rotator};
+pub use uses::{KeyUses, Uses, metrics};
+pub use watcher::Watcher;
 
 #[cfg(test)]
 mod tests;

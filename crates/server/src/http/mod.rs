@@ -1,12 +1,15 @@
 //! Listeners: connections in, within limits, until told to stop.
 //!
 //! Takes: a bound socket, a router, limits, a signal. Gives: answers, and the caller's address to handlers as
-//! [`Peer`]. May use: the network, the `Host` rule of `guard`. Never: knows a path, decides who may call.
+//! [`Peer`]; counts of what each caller asks for; the JWK Set page. May use: the network, the `Host` rule of `guard`.
+//! Never: knows a path, decides who may call.
 
 mod descriptors;
 mod host;
+mod jwks;
 mod peers;
 mod preface;
+mod throttle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,12 +27,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::Service as _;
 
-use peers::{Peers, Place};
+use peers::{Peers, Place, network};
 use preface::Prompt;
 
 pub use descriptors::raise_descriptors;
 pub use host::guard_host;
-pub(crate) use peers::network;
+pub(crate) use jwks::JwksPage;
+pub(crate) use throttle::{Network, Throttle};
 
 /// The address at the other end of a request's connection. An extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

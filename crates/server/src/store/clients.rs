@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use portcullis_core::ids::ClientId;
+use portcullis_core::jose::jwk::{ClientKeys, Thumbprint};
 use portcullis_core::oauth::server::client::{Authentication, Client, ClientName, GrantType, Provenance};
 use portcullis_core::oauth::server::redirect::RedirectUri;
 use portcullis_core::time::UnixTime;
@@ -46,11 +47,13 @@ impl Store {
         let redirects: Vec<&str> = client.redirects.iter().map(RedirectUri::as_str).collect();
         let grants: Vec<&str> = client.grants.iter().map(|grant| grant.name()).collect();
         sqlx::query(
-            "INSERT INTO clients (id, name, provenance, redirects, grants, authentication, secret_hash, allowance, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO clients (id, name, provenance, redirects, grants, authentication, secret_hash, allowance, created_at,
+                 signature_key, encryption_key)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, provenance = excluded.provenance,
                  redirects = excluded.redirects, grants = excluded.grants, authentication = excluded.authentication,
-                 secret_hash = excluded.secret_hash, allowance = excluded.allowance",
+                 secret_hash = excluded.secret_hash, allowance = excluded.allowance,
+                 signature_key = excluded.signature_key, encryption_key = excluded.encryption_key",
         )
         .bind(client.id.as_str())
         .bind(client.name.as_str())
@@ -61,6 +64,8 @@ impl Store {
         .bind(secret.map(|hash| hash.as_bytes().to_vec()))
         .bind(client.allowance.to_string())
         .bind(now.as_millis())
+        .bind(client.keys.map(|keys| keys.signature.to_string()))
+        .bind(client.keys.map(|keys| keys.encryption.to_string()))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -93,6 +98,22 @@ pub(super) async fn used(
         .execute(&mut **write)
         .await?;
     Ok(())
+}
+
+fn keys(columns: &Columns<'_>) -> Result<Option<ClientKeys>, Error> {
+    let thumbprint = |name| {
+        let text = columns.text_or_none(name)?;
+        text.map(|text| Thumbprint::parse(text).ok_or(Error::Damaged("client key")))
+            .transpose()
+    };
+    match (thumbprint("signature_key")?, thumbprint("encryption_key")?) {
+        (Some(signature), Some(encryption)) => Ok(Some(ClientKeys {
+            signature,
+            encryption,
+        })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(Error::Damaged("client key")),
+    }
 }
 
 fn client(row: &SqliteRow) -> Result<Client, Error> {
@@ -132,5 +153,6 @@ fn client(row: &SqliteRow) -> Result<Client, Error> {
         grants: grants.ok_or(Error::Damaged("grant type"))?,
         authentication,
         allowance: columns.scopes("allowance")?,
+        keys: keys(&columns)?,
     })
 }

@@ -29,6 +29,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, SqlStr, Sqlite, Transaction};
 
+use crate::custody::shelf::Database;
+
 pub use families::{NewFamily, Successor};
 pub use reap::{IDLE_CLIENT, Reaped, UNUSED_CLIENT};
 
@@ -93,6 +95,15 @@ impl Store {
             path: path.to_owned(),
             detail,
         };
+        if Database::is_postgres(location) {
+            // Only the scheme: the rest may have a password in it.
+            return Err(Error::Open {
+                path: "postgres:…".to_owned(),
+                detail: "users, clients and grants are not kept in PostgreSQL yet, only keys are \
+                         (`[keys] kept_in`); an authority needs `sqlite:PATH`"
+                    .to_owned(),
+            });
+        }
         create_private(Path::new(path)).map_err(|error| failed(error.to_string()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -131,6 +142,11 @@ fn migrations() -> Migrator {
             include_str!("../../migrations/0001_authority.sql"),
         ),
         (2, "devices", include_str!("../../migrations/0002_devices.sql")),
+        (
+            3,
+            "client_keys",
+            include_str!("../../migrations/0003_client_keys.sql"),
+        ),
     ];
     let migration = |(version, name, text): (i64, &'static str, &'static str)| {
         let text = SqlStr::from_static(text);
@@ -140,7 +156,7 @@ fn migrations() -> Migrator {
 }
 
 /// SQLite gives its other files the mode of this one.
-fn create_private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]

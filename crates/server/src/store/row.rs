@@ -16,6 +16,10 @@ impl Columns<'_> {
         Ok(self.0.try_get(name)?)
     }
 
+    pub(super) fn text_or_none(&self, name: &str) -> Result<Option<&str>, Error> {
+        Ok(self.0.try_get(name)?)
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {
         Ok(self.0.try_get::<i64, _>(name)? != 0)
     }

@@ -80,6 +80,7 @@ fn client(name: &str) -> Client {
         grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
         authentication: Authentication::Public,
         allowance: ScopeSet::new(),
+        keys: None,
     }
 }
 
@@ -172,6 +173,7 @@ async fn everything_is_there_after_a_restart() {
         redirects: Vec::new(),
         authentication: Authentication::BasicOrPost(opaque().hash()),
         allowance: scopes("n:read n:write"),
+        keys: None,
         ..client("c2")
     };
     store.keep_client(&confidential, NOW).await.unwrap();

@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::time::{Lifetime, UnixTime};
 
-use crate::http::network;
+use super::network;
 
 /// Most keys remembered.
-pub(super) const KEYS: usize = 10_000;
+pub(crate) const KEYS: usize = 10_000;
 
 /// Where a request comes from, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Network {
+pub(crate) enum Network {
     /// This machine, under whichever of its loopback addresses.
     Loopback,
     /// Elsewhere, as [`network`] counts callers.
@@ -25,7 +25,7 @@ pub(super) enum Network {
 
 impl Network {
     /// The network of an address.
-    pub(super) fn of(peer: Option<IpAddr>) -> Self {
+    pub(crate) fn of(peer: Option<IpAddr>) -> Self {
         match peer {
             None => Self::Unknown,
             Some(peer) if peer.is_loopback() => Self::Loopback,
@@ -35,7 +35,7 @@ impl Network {
 }
 
 /// Attempts per key and window.
-pub(super) struct Throttle<K> {
+pub(crate) struct Throttle<K> {
     window: Lifetime,
     counts: Mutex<HashMap<K, Count>>,
 }
@@ -47,7 +47,7 @@ struct Count {
 }
 
 impl<K: Eq + Hash + Clone> Throttle<K> {
-    pub(super) fn new(window: Lifetime) -> Self {
+    pub(crate) fn new(window: Lifetime) -> Self {
         Self {
             window,
             counts: Mutex::new(HashMap::new()),
@@ -59,7 +59,7 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
     ///
     /// # Errors
     /// How long to wait.
-    pub(super) fn attempt(&self, key: &K, limit: u32, now: UnixTime) -> Result<(), Lifetime> {
+    pub(crate) fn attempt(&self, key: &K, limit: u32, now: UnixTime) -> Result<(), Lifetime> {
         let mut counts = self.counts();
         if counts.len() >= KEYS && !counts.contains_key(key) {
             self.make_room(&mut counts, now);
@@ -89,14 +89,14 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
     }
 
     /// Takes back one attempt, because it succeeded.
-    pub(super) fn take_back(&self, key: &K) {
+    pub(crate) fn take_back(&self, key: &K) {
         if let Some(count) = self.counts().get_mut(key) {
             count.attempts = count.attempts.saturating_sub(1);
         }
     }
 
     /// Forgets the key, because an attempt succeeded.
-    pub(super) fn forget(&self, key: &K) {
+    pub(crate) fn forget(&self, key: &K) {
         self.counts().remove(key);
     }
 

@@ -1,0 +1,469 @@
+//! A ring in a database: SQLite or PostgreSQL.
+//!
+//! Two tables serve all rings of a database: one row per ring with its generation and lease, one row per key with the
+//! same JSON as a key file. Key material in it is as closed as in files. Time for the lease is the database's own, so
+//! that replicas need not agree on theirs.
+//!
+//! Callers block; the database is spoken to on one thread of its own, so that a caller may be any thread at all.
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use portcullis_core::random;
+use portcullis_net::random::System;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
+use tokio::runtime::Runtime;
+
+use super::{Changed, KeyRecord, Lease, Shelf, Shelved};
+use crate::custody::Error;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for another writer of an SQLite file.
+const BUSY: Duration = Duration::from_secs(10);
+/// Longest wait for one answer.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long a lease lasts whose holder was never heard of again. A hardware module takes seconds for a key.
+const LEASE_MILLIS: i64 = 60_000;
+/// Connections at most: a ring is read often and in small.
+const CONNECTIONS: u32 = 2;
+
+/// A database for key rings. Its rings share the connections.
+pub struct Database {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    pool: Pool,
+    prefix: String,
+    place: String,
+}
+
+#[derive(Clone)]
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Database {
+    /// Opens the database and makes the tables when they are not there. `url` is `sqlite:PATH` or
+    /// `postgres://USER@HOST/NAME`; `prefix` begins the names of the tables.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn open(url: &str, prefix: &str) -> Result<Arc<Self>, Error> {
+        let place = without_password(url);
+        let failed = |detail: String| Error::Store {
+            place: place.clone(),
+            detail,
+        };
+        if !prefix
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        {
+            return Err(failed(format!("`{prefix}` cannot begin the name of a table")));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("portcullis-keys")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let connecting = connect(url.to_owned());
+        let pool = ask(&runtime, connecting)
+            .map_err(failed)?
+            .map_err(|error| failed(error.to_string()))?;
+        let database = Self {
+            runtime: Some(runtime),
+            pool,
+            prefix: prefix.to_owned(),
+            place: place.clone(),
+        };
+        database.run(|pool, sql| async move { prepare(&pool, &sql).await })?;
+        Ok(Arc::new(database))
+    }
+
+    /// Whether this text names a database that rings can be kept in.
+    #[must_use]
+    pub fn is_postgres(url: &str) -> bool {
+        url.starts_with("postgres:") || url.starts_with("postgresql:")
+    }
+
+    /// Removes the tables of this prefix, with all keys in them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn drop_tables(&self) -> Result<(), Error> {
+        self.run(|pool, sql| async move {
+            for statement in [sql.drop_keys, sql.drop_rings] {
+                match &pool {
+                    Pool::Sqlite(pool) => {
+                        sqlx::query(AssertSqlSafe(statement)).execute(pool).await?;
+                    }
+                    Pool::Postgres(pool) => {
+                        sqlx::query(AssertSqlSafe(statement)).execute(pool).await?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn run<T, F>(&self, work: impl FnOnce(Pool, Sql) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let failed = |detail: String| Error::Store {
+            place: self.place.clone(),
+            detail,
+        };
+        let runtime = self
+            .runtime
+            .as_ref()
+            .ok_or_else(|| failed("it is closed".to_owned()))?;
+        let sql = Sql::new(&self.prefix, matches!(self.pool, Pool::Postgres(_)));
+        ask(runtime, work(self.pool.clone(), sql))
+            .map_err(failed)?
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Waiting for the thread here could be waiting inside another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs the work on the database's own thread and waits for its end.
+fn ask<T: Send + 'static>(
+    runtime: &Runtime,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
+    let (done, wait) = mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        // Who asked may have stopped waiting.
+        drop(done.send(work.await));
+    });
+    wait.recv_timeout(ANSWER)
+        .map_err(|_| format!("it did not answer within {} s", ANSWER.as_secs()))
+}
+
+async fn connect(url: String) -> Result<Pool, sqlx::Error> {
+    if Database::is_postgres(&url) {
+        let options = PgConnectOptions::from_str(&url)?.disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(CONNECT);
+        return Ok(Pool::Postgres(pool.connect_with(options).await?));
+    }
+    let path = url.strip_prefix("sqlite:").unwrap_or(&url);
+    crate::store::create_private(std::path::Path::new(path)).map_err(sqlx::Error::Io)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .disable_statement_logging();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(CONNECT);
+    Ok(Pool::Sqlite(pool.connect_with(options).await?))
+}
+
+/// A database's address as it may be shown.
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => match parsed.set_password(Some("hidden")) {
+            Ok(()) => parsed.to_string(),
+            Err(()) => "the database".to_owned(),
+        },
+        Ok(_) | Err(_) => url.to_owned(),
+    }
+}
+
+/// The statements. Both databases take `$1` and `ON CONFLICT`; the clock is each one's own.
+struct Sql {
+    make_rings: String,
+    make_keys: String,
+    drop_rings: String,
+    drop_keys: String,
+    generation: String,
+    read: String,
+    begin_ring: String,
+    advance: String,
+    clear: String,
+    put: String,
+    lease: String,
+    release: String,
+}
+
+impl Sql {
+    fn new(prefix: &str, postgres: bool) -> Self {
+        let (rings, keys) = (format!("{prefix}key_rings"), format!("{prefix}ring_keys"));
+        let now = if postgres {
+            "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+        } else {
+            "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+        };
+        Self {
+            make_rings: format!(
+                "CREATE TABLE IF NOT EXISTS {rings} (ring TEXT PRIMARY KEY, generation BIGINT NOT NULL, \
+                 holder TEXT, held_until BIGINT NOT NULL DEFAULT 0)"
+            ),
+            make_keys: format!(
+                "CREATE TABLE IF NOT EXISTS {keys} (ring TEXT NOT NULL, kid TEXT NOT NULL, record TEXT NOT NULL, \
+                 PRIMARY KEY (ring, kid))"
+            ),
+            drop_rings: format!("DROP TABLE IF EXISTS {rings}"),
+            drop_keys: format!("DROP TABLE IF EXISTS {keys}"),
+            generation: format!("SELECT generation FROM {rings} WHERE ring = $1"),
+            // One statement sees one moment, in both databases.
+            read: format!(
+                "SELECT r.generation, k.record FROM {rings} r LEFT JOIN {keys} k ON k.ring = r.ring \
+                 WHERE r.ring = $1 ORDER BY k.kid"
+            ),
+            begin_ring: format!(
+                "INSERT INTO {rings} (ring, generation) VALUES ($1, 0) ON CONFLICT (ring) DO NOTHING"
+            ),
+            advance: format!(
+                "UPDATE {rings} SET generation = generation + 1 WHERE ring = $1 AND generation = $2"
+            ),
+            clear: format!("DELETE FROM {keys} WHERE ring = $1"),
+            put: format!("INSERT INTO {keys} (ring, kid, record) VALUES ($1, $2, $3)"),
+            lease: format!(
+                "UPDATE {rings} SET holder = $2, held_until = {now} + {LEASE_MILLIS} \
+                 WHERE ring = $1 AND (holder IS NULL OR held_until < {now})"
+            ),
+            release: format!(
+                "UPDATE {rings} SET holder = NULL, held_until = 0 WHERE ring = $1 AND holder = $2"
+            ),
+        }
+    }
+}
+
+async fn prepare(pool: &Pool, sql: &Sql) -> Result<(), sqlx::Error> {
+    let statements = [&sql.make_rings, &sql.make_keys];
+    match pool {
+        Pool::Sqlite(pool) => {
+            for statement in statements {
+                sqlx::query(AssertSqlSafe(statement.clone()))
+                    .execute(pool)
+                    .await?;
+            }
+        }
+        Pool::Postgres(pool) => {
+            let mut transaction = pool.begin().await?;
+            // Two that make one table at the same time disturb each other, `IF NOT EXISTS` or not.
+            sqlx::query("SELECT pg_advisory_xact_lock(8210416)")
+                .execute(&mut *transaction)
+                .await?;
+            for statement in statements {
+                sqlx::query(AssertSqlSafe(statement.clone()))
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// One ring of a database.
+#[derive(Clone, Debug)]
+pub struct Table {
+    database: Arc<Database>,
+    ring: String,
+}
+
+impl Table {
+    /// The ring of this name.
+    #[must_use]
+    pub fn new(database: Arc<Database>, ring: &str) -> Self {
+        Self {
+            database,
+            ring: ring.to_owned(),
+        }
+    }
+
+    fn damaged(&self, detail: String) -> Error {
+        Error::Store {
+            place: self.place(),
+            detail,
+        }
+    }
+}
+
+/// The same statements for both kinds of pool.
+macro_rules! on {
+    ($pool:expr, |$open:ident| $work:expr) => {
+        match $pool {
+            Pool::Sqlite($open) => $work,
+            Pool::Postgres($open) => $work,
+        }
+    };
+}
+
+/// A change in one transaction; both kinds differ only in how it begins.
+macro_rules! change_in {
+    ($transaction:ident, $sql:ident, $ring:ident, $expected:ident, $texts:ident) => {{
+        sqlx::query(AssertSqlSafe($sql.begin_ring))
+            .bind(&$ring)
+            .execute(&mut *$transaction)
+            .await?;
+        let advanced = sqlx::query(AssertSqlSafe($sql.advance))
+            .bind(&$ring)
+            .bind($expected)
+            .execute(&mut *$transaction)
+            .await?;
+        if advanced.rows_affected() != 1 {
+            $transaction.rollback().await?;
+            return Ok(false);
+        }
+        sqlx::query(AssertSqlSafe($sql.clear))
+            .bind(&$ring)
+            .execute(&mut *$transaction)
+            .await?;
+        for (kid, text) in $texts {
+            sqlx::query(AssertSqlSafe($sql.put.clone()))
+                .bind(&$ring)
+                .bind(kid)
+                .bind(text)
+                .execute(&mut *$transaction)
+                .await?;
+        }
+        $transaction.commit().await?;
+        Ok(true)
+    }};
+}
+
+impl Shelf for Table {
+    fn place(&self) -> String {
+        format!("{} (ring `{}`)", self.database.place, self.ring)
+    }
+
+    fn generation(&self) -> Result<u64, Error> {
+        let ring = self.ring.clone();
+        let generation: Option<i64> = self.database.run(|pool, sql| async move {
+            on!(&pool, |pool| sqlx::query_scalar(AssertSqlSafe(sql.generation))
+                .bind(ring)
+                .fetch_optional(pool)
+                .await)
+        })?;
+        Ok(number(generation.unwrap_or_default()))
+    }
+
+    fn read(&self) -> Result<Shelved, Error> {
+        let ring = self.ring.clone();
+        let rows: Vec<(i64, Option<String>)> = self.database.run(|pool, sql| async move {
+            on!(&pool, |pool| sqlx::query_as(AssertSqlSafe(sql.read))
+                .bind(ring)
+                .fetch_all(pool)
+                .await)
+        })?;
+        let generation = number(
+            rows.first()
+                .map(|(generation, _)| *generation)
+                .unwrap_or_default(),
+        );
+        let mut records = rows
+            .into_iter()
+            .filter_map(|(_, text)| text)
+            .map(|text| {
+                KeyRecord::from_json(text.as_bytes()).map_err(|unreadable| {
+                    self.damaged(format!("a key is damaged: {}", unreadable.into_detail()))
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        records.sort_by(|a, b| a.kid.cmp(&b.kid));
+        Ok(Shelved { generation, records })
+    }
+
+    fn change(&self, expected: u64, records: &[KeyRecord]) -> Result<Changed, Error> {
+        let ring = self.ring.clone();
+        let counted = i64::try_from(expected).unwrap_or(i64::MAX);
+        let texts: Vec<(String, String)> = records
+            .iter()
+            .map(|record| (record.kid.to_string(), record.to_json()))
+            .collect();
+        let happened = self.database.run(|pool, sql| async move {
+            match pool {
+                Pool::Sqlite(pool) => {
+                    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+                    change_in!(transaction, sql, ring, counted, texts)
+                }
+                Pool::Postgres(pool) => {
+                    let mut transaction = pool.begin().await?;
+                    change_in!(transaction, sql, ring, counted, texts)
+                }
+            }
+        })?;
+        Ok(if happened {
+            Changed::To(expected.saturating_add(1))
+        } else {
+            Changed::Conflict
+        })
+    }
+
+    fn lease(&self) -> Result<Option<Lease>, Error> {
+        let holder = random::token::<16>(&System).map_err(|_| Error::Crypto("make randomness"))?;
+        let (ring, name) = (self.ring.clone(), holder.clone());
+        let taken = self.database.run(|pool, sql| async move {
+            on!(&pool, |pool| {
+                sqlx::query(AssertSqlSafe(sql.begin_ring))
+                    .bind(&ring)
+                    .execute(pool)
+                    .await?;
+                sqlx::query(AssertSqlSafe(sql.lease))
+                    .bind(&ring)
+                    .bind(name)
+                    .execute(pool)
+                    .await
+                    .map(|done| done.rows_affected() == 1)
+            })
+        })?;
+        if !taken {
+            return Ok(None);
+        }
+        let table = self.clone();
+        Ok(Some(Lease::new(move || table.release(holder))))
+    }
+}
+
+impl Table {
+    fn release(&self, holder: String) {
+        let ring = self.ring.clone();
+        let released = self.database.run(|pool, sql| async move {
+            on!(&pool, |pool| sqlx::query(AssertSqlSafe(sql.release))
+                .bind(ring)
+                .bind(holder)
+                .execute(pool)
+                .await
+                .map(drop))
+        });
+        if let Err(error) = released {
+            tracing::warn!(%error, "could not give back the lease of a key ring; it ends by itself");
+        }
+    }
+}
+
+/// Generations are never negative.
+fn number(generation: i64) -> u64 {
+    u64::try_from(generation).unwrap_or_default()
+}
