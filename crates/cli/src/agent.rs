@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use portcullis_agent::{
-    Agent, Called, Error, LoggedOut, Login, Network, Preregistered, Presenter, Settings, Status, browser,
-    printable,
+    Agent, Called, Error, LoggedOut, Login, Network, Preregistered, Presenter, SealMode, Settings, Status,
+    browser, printable,
 };
 use portcullis_core::fault::Fault;
 use portcullis_core::ids::{ClientId, ScopeSet};
@@ -96,6 +96,9 @@ enum Command {
         /// Its arguments, a JSON object; `-` reads it from standard input
         #[arg(default_value = "{}", hide_default_value = true)]
         arguments: String,
+        /// How sealed fields are sealed, for tools that have them: each by itself, or with the keys of a session
+        #[arg(long, value_enum, value_name = "HOW", default_value_t = Seal::Field)]
+        seal: Seal,
         /// Print the whole result as JSON
         #[arg(long)]
         json: bool,
@@ -108,6 +111,15 @@ enum Command {
         /// The server's MCP address
         url: String,
     },
+}
+
+/// How sealed fields are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Seal {
+    /// Each for the gateway's published key
+    Field,
+    /// With the keys of a session, agreed on for this call
+    Session,
 }
 
 /// Runs the command.
@@ -165,6 +177,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
             tool,
             arguments,
             json,
+            seal: _,
         } => {
             let called = agent
                 .call(url, tool, read_arguments(arguments)?)
@@ -195,6 +208,12 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     });
     let mut settings = Settings::new(folder(args.data.as_deref())?, presenter);
     settings.callback_port = args.callback_port;
+    if let Command::Call {
+        seal: Seal::Session, ..
+    } = args.command
+    {
+        settings.seal = SealMode::Session;
+    }
     settings.network = if args.private_network {
         Network::Private
     } else {

@@ -4,29 +4,28 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use portcullis_core::audit::{DigestKey, Event, System};
 use portcullis_core::forward::UpstreamCredential;
 use portcullis_core::identity::IssuerTrust;
-use portcullis_core::ids::{ServerName, ToolName};
+use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Policy, Rules, ScopeDescription, ServerRules};
 use portcullis_core::secret::Secret;
 use portcullis_guard::recorder::{Durability, Recorder as _};
-use portcullis_guard::{Guard, PublicHost, TrustedIssuer};
+use portcullis_guard::{Guard, PublicHost, Sealing, SealingSettings, TrustedIssuer};
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
 use portcullis_server::authority::{self, Authority, ScopeCatalogue};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, SecretFrom, ServerConfig,
-    Transport,
+    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, SecretFrom, ServerConfig, Transport,
 };
-use portcullis_server::custody::{Keyring, MasterKey};
+use portcullis_server::custody::{Keyring, MasterKey, Rotating, Rotator};
 use portcullis_server::gateway::catalogue::Catalogue;
 use portcullis_server::gateway::stdio::{self, StdioUpstream};
 use portcullis_server::gateway::upstream::{HttpUpstream, Upstream};
@@ -36,6 +35,7 @@ use portcullis_server::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::{revocations, rings};
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -46,33 +46,22 @@ const STREAM_SILENCE: Duration = Duration::from_secs(15 * 60);
 /// What every server of one process shares.
 pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) master: MasterKey,
+    pub(crate) master: Arc<MasterKey>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) policy: Arc<ArcSwap<Policy>>,
     /// Cancelled when the process is asked to stop.
     pub(crate) stop: CancellationToken,
+    /// What keeps the rings up to date, one for each.
+    rotating: Mutex<Vec<Rotating>>,
 }
 
 impl World {
     /// Opens the master key and the audit log and compiles the policy.
     pub(crate) fn open(config: &Config) -> Result<Self, Failure> {
-        let (keys, audit) = (keys(config)?, audit(config)?);
+        let (keys, audit) = (rings::keys(config)?, audit(config)?);
         let policy = policy(config)?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
-        let keys_are_there = std::fs::read_dir(&keys.dir).is_ok_and(|mut entries| entries.next().is_some());
-        if keys_are_there && !keys.master_key_file.exists() {
-            // A new one would open nothing, and would look like the one that is missing.
-            let message = format!(
-                "there are keys in {} but no master key at {}",
-                keys.dir.display(),
-                keys.master_key_file.display()
-            );
-            return Err(Failure::usage(message).hint(
-                "put the master key back; without it the keys are lost, and removing them makes new ones",
-            ));
-        }
-        let master =
-            MasterKey::open(&keys.master_key_file, &random::System).map_err(cannot("open the master key"))?;
+        let master = Arc::new(rings::master(keys)?);
         let audit = AuditLog::open(&audit.dir, Arc::clone(&clock), &random::System)
             .map_err(cannot("open the audit log"))?;
         Ok(Self {
@@ -81,6 +70,7 @@ impl World {
             audit: Arc::new(audit),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             stop: CancellationToken::new(),
+            rotating: Mutex::default(),
         })
     }
 
@@ -103,15 +93,41 @@ impl World {
             .map_err(cannot("record in the audit log"))
     }
 
-    /// Opens the keys of a role. A key that had to be made is on record: at the first start that is expected, later it is not.
+    /// Opens the keys of a role, and keeps them up to date until the process stops. What was made or changed is on
+    /// record before a server starts with it: at the first start that is expected, later it is not.
     async fn keyring(&self, config: &Config, role: &str, identity: &str) -> Result<Arc<Keyring>, Failure> {
-        let dir = keys(config)?.dir.join(role);
-        let keyring = Keyring::open(&dir, &self.master, identity, &*self.clock, &random::System)
-            .map_err(cannot("open the keys"))?;
-        for kid in keyring.made() {
-            self.record("key.made", format!("{role} {kid}")).await?;
+        let settings = rings::settings(config, role, identity, &self.master, &self.clock)?;
+        let now = self.clock.now();
+        let keyring = Keyring::start(settings, now, &random::System).map_err(cannot("open the keys"))?;
+        for change in keyring.take_changes() {
+            self.audit
+                .record(change.into(), Durability::Synced)
+                .await
+                .map_err(cannot("record in the audit log"))?;
         }
+        let rotator = Rotator {
+            keyring: Arc::clone(&keyring),
+            recorder: self.audit.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::new(random::System),
+        };
+        let rotating = rotator
+            .spawn(self.stop.clone())
+            .map_err(cannot("keep the keys up to date"))?;
+        self.rotating
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(rotating);
         Ok(keyring)
+    }
+
+    /// Stops keeping the rings up to date. The last uses of keys are on record after this.
+    pub(crate) async fn keys_at_rest(&self) {
+        self.stop.cancel();
+        let all = std::mem::take(&mut *self.rotating.lock().unwrap_or_else(PoisonError::into_inner));
+        for rotating in all {
+            rotating.finished().await;
+        }
     }
 }
 
@@ -142,15 +158,17 @@ pub(crate) async fn gateway(
         .master
         .derive("audit argument digest v1")
         .map_err(cannot("derive a key"))?;
+    let issuers: Vec<TrustedIssuer> = config
+        .issuers
+        .iter()
+        .map(|issuer| trusted(issuer, world))
+        .collect::<Result<_, _>>()?;
+    revocations::follow(config, world, &issuers)?;
     let guard = Guard::new(
         portcullis_guard::Settings {
             public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
                 .map_err(cannot("use the public URL"))?,
-            issuers: config
-                .issuers
-                .iter()
-                .map(|issuer| trusted(issuer, world))
-                .collect::<Result<_, _>>()?,
+            issuers,
             policy: Arc::clone(&world.policy),
             recorder: world.audit.clone(),
             clock: Arc::clone(&world.clock),
@@ -159,7 +177,11 @@ pub(crate) async fn gateway(
         &random::System,
     )
     .map_err(cannot("start the guard"))?;
-    let guard = Arc::new(guard);
+    let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
+    let guard = Arc::new(match sealing(config, settings, &keyring, world)? {
+        Some(sealing) => guard.with_sealing(sealing),
+        None => guard,
+    });
     let fetcher = Fetcher::new(Reach::Configured).map_err(cannot("start the HTTP client"))?;
     let (mut servers, mut spawned) = (Vec::new(), Vec::new());
     for server in &config.servers {
@@ -197,7 +219,6 @@ pub(crate) async fn gateway(
         stream_silence: STREAM_SILENCE,
         readiness: world.audit.clone(),
     };
-    let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
         .map_err(cannot("use the public URL"))?;
     Ok(GatewayParts {
@@ -205,6 +226,36 @@ pub(crate) async fn gateway(
         guard,
         spawned,
     })
+}
+
+/// What opens and seals fields, if a tool has any that are sealed.
+fn sealing(
+    config: &Config,
+    settings: &GatewayConfig,
+    keyring: &Arc<Keyring>,
+    world: &World,
+) -> Result<Option<Arc<Sealing>>, Failure> {
+    let tools: Vec<_> = config
+        .servers
+        .iter()
+        .flat_map(|server| {
+            let seals = server.seals.iter().cloned();
+            seals.map(|(tool, seal)| (server.name.clone(), tool, seal))
+        })
+        .collect();
+    if tools.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Sealing::new(SealingSettings {
+        gateway: Issuer::parse(&settings.public_url).map_err(cannot("use the public URL"))?,
+        jwks_uri: format!("{}{}", settings.public_url, gateway::JWKS_PATH),
+        tools,
+        ciphers: settings.seal.ciphers.clone(),
+        session_lifetime: settings.seal.session_lifetime,
+        keys: Arc::<Keyring>::clone(keyring),
+        clock: Arc::clone(&world.clock),
+        random: Arc::new(random::System),
+    })))
 }
 
 /// The part of our environment that a spawned server gets.
@@ -381,13 +432,6 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
         }
         Failure::usage(message)
     })
-}
-
-fn keys(config: &Config) -> Result<&KeysConfig, Failure> {
-    config
-        .keys
-        .as_ref()
-        .ok_or_else(|| Failure::usage("`[keys]` is missing"))
 }
 
 fn audit(config: &Config) -> Result<&AuditConfig, Failure> {

@@ -1,18 +1,22 @@
-//! `portcullis keys`: what keys there are. Reads the data folder; a server may run on it at the same time.
+//! `portcullis keys`: keys and certificates, looked at and changed. Servers may run on them meanwhile: they follow within a
+//! second.
+
+mod certificates;
+mod change;
+mod list;
+mod plan;
+mod publish;
+mod scope;
+mod simulate;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use portcullis_core::ids::KeyId;
+use portcullis_core::jose::jwk::Use;
 use portcullis_core::time::UnixTime;
-use portcullis_server::custody::{self, KeyDescription};
-use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::home::Home;
-
-/// The folder of the certification authority, beside those of the roles.
-const AUTHORITY_FOLDER: &str = "ca";
 
 /// `portcullis keys`
 #[derive(Debug, clap::Args)]
@@ -25,121 +29,68 @@ pub(crate) struct Args {
 enum Command {
     /// Signing and encryption keys, with their states, certificates and dates
     #[command(after_help = "Example:\n  portcullis keys list --data ./data\n  portcullis keys list --json")]
-    List(List),
-}
-
-#[derive(Debug, clap::Args)]
-struct List {
-    /// The data folder that `portcullis up` made [default: the user's own]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    List(list::Args),
+    /// What will happen to the keys next
+    #[command(after_help = "Example:\n  portcullis keys plan --data ./data")]
+    Plan(plan::Args),
+    /// Rotate now: new keys are published, and take over as soon as every verifier knows them
+    #[command(after_help = "Example:\n  portcullis keys rotate --purpose sig --data ./data")]
+    Rotate(change::Rotate),
+    /// Revoke a key now: another takes its place, and what was made with it is refused from this moment on
+    #[command(
+        after_help = "Example:\n  portcullis keys revoke sig-2026-11-0badcafe --reason \"laptop stolen\" --data ./data"
+    )]
+    Revoke(change::Revoke),
+    /// Write the JWK Set as a file, for a web server or a CDN
+    #[command(after_help = "Example:\n  portcullis keys publish ./static --role gateway --data ./data")]
+    Publish(publish::Args),
+    /// Ask an outside CA for a certificate: print a PKCS#10 request, signed by the key
+    #[command(
+        after_help = "Example:\n  portcullis keys csr sig-2026-11-0badcafe --out request.pem --data ./data\n  portcullis keys csr --role gateway --out request.pem"
+    )]
+    Csr(certificates::Csr),
+    /// Take in a certificate chain of an outside CA, or a private key with one
+    #[command(
+        after_help = "Example:\n  portcullis keys import --kid sig-2026-11-0badcafe --chain chain.pem --data ./data\n  portcullis keys import --key key.pem --purpose sig --chain chain.pem --role gateway"
+    )]
+    Import(certificates::ImportArgs),
+    /// Play a rotation policy through for years, without touching a key
+    #[command(after_help = "Example:\n  portcullis keys simulate --years 10 --svg rotation.svg")]
+    Simulate(simulate::Args),
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     match &args.command {
-        Command::List(list) => {
-            let rings = rings(Home::find(list.data.as_deref())?.keys().as_path())?;
-            if list.json {
-                write_json(&rings, out)?
-            } else {
-                write_text(&rings, out)?
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::List(args) => list::run(args, out)?,
+        Command::Plan(args) => plan::run(args, out)?,
+        Command::Rotate(args) => change::rotate(args, out).await?,
+        Command::Revoke(args) => change::revoke(args, out).await?,
+        Command::Publish(args) => publish::run(args, out)?,
+        Command::Csr(args) => certificates::csr(args, out).await?,
+        Command::Import(args) => certificates::import(args, out).await?,
+        Command::Simulate(args) => return simulate::run(args, out),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kid(text: &str) -> Result<KeyId, String> {
+    KeyId::parse(text).map_err(|error| error.to_string())
+}
+
+fn purpose(text: &str) -> Result<Use, &'static str> {
+    match text {
+        "sig" => Ok(Use::Signature),
+        "enc" => Ok(Use::Encryption),
+        _ => Err("`sig` or `enc`"),
     }
 }
 
-/// The keys of one role.
-struct Ring {
-    role: String,
-    keys: Vec<KeyDescription>,
-}
-
-/// Every role's keys; the certification authority's last.
-fn rings(keys: &Path) -> Result<Vec<Ring>, Failure> {
-    let none = |error: std::io::Error| {
-        Failure::usage(format!("there are no keys in {}: {error}", keys.display()))
-            .hint("name the folder that `portcullis up` made with --data DIR")
-    };
-    let mut rings = Vec::new();
-    for entry in std::fs::read_dir(keys).map_err(none)? {
-        let path = entry?.path();
-        if !path.is_dir() {
-            continue;
-        }
-        let role = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let keys = custody::list(&path).map_err(|error| Failure::refused(error.to_string()))?;
-        rings.push(Ring { role, keys });
+fn name_of(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Signature => "signing",
+        Use::Encryption => "encryption",
     }
-    rings.sort_by(|a, b| (a.role == AUTHORITY_FOLDER, &a.role).cmp(&(b.role == AUTHORITY_FOLDER, &b.role)));
-    Ok(rings)
-}
-
-fn write_json(rings: &[Ring], out: &mut dyn Write) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        role: &'a str,
-        #[serde(flatten)]
-        key: &'a KeyDescription,
-    }
-    let rows: Vec<Row<'_>> = rings
-        .iter()
-        .flat_map(|ring| {
-            ring.keys.iter().map(|key| Row {
-                role: &ring.role,
-                key,
-            })
-        })
-        .collect();
-    let text = serde_json::to_string_pretty(&rows).map_err(|error| Failure::refused(error.to_string()))?;
-    writeln!(out, "{text}")?;
-    Ok(())
-}
-
-fn write_text(rings: &[Ring], out: &mut dyn Write) -> Result<(), Failure> {
-    for (index, ring) in rings.iter().enumerate() {
-        if index > 0 {
-            writeln!(out)?;
-        }
-        let title = if ring.role == AUTHORITY_FOLDER {
-            "certification authority"
-        } else {
-            &ring.role
-        };
-        writeln!(out, "{title}")?;
-        let mut purpose = "";
-        for key in &ring.keys {
-            if key.purpose != purpose {
-                purpose = key.purpose;
-                writeln!(out, "  for {purpose}")?;
-                writeln!(
-                    out,
-                    "    {:<22}{:<10}{:<12}{:<26}CERTIFICATE SERIAL",
-                    "KEY", "STATE", "MADE", "CERTIFICATE VALID"
-                )?;
-            }
-            let valid = format!("{} to {}", day(key.not_before), day(key.not_after));
-            writeln!(
-                out,
-                "    {:<22}{:<10}{:<12}{valid:<26}{}",
-                key.kid.as_str(),
-                key.state.as_str(),
-                day(key.created),
-                key.serial
-            )?;
-        }
-        for identity in ring.keys.first().iter().flat_map(|key| &key.identities) {
-            writeln!(out, "  certificates for {identity}")?;
-        }
-    }
-    Ok(())
 }
 
 /// The day in UTC.
@@ -150,10 +101,17 @@ fn day(at: UnixTime) -> String {
     }
 }
 
+/// As RFC 3339 writes it, in UTC.
+fn instant(at: UnixTime) -> String {
+    jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| "-".to_owned(), |at| at.to_string())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
 
+    use clap::Parser as _;
     use portcullis_net::clock::Clock;
     use portcullis_net::random::System;
     use portcullis_server::custody::{Keyring, MasterKey};
@@ -181,15 +139,19 @@ mod tests {
         .unwrap()
     }
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
     fn listed(data: &Path, json: bool) -> Result<String, Failure> {
+        let mut line = vec!["keys", "list", "--data", data.to_str().unwrap()];
+        line.extend(json.then_some("--json"));
+        let line = Line::try_parse_from(line).unwrap();
         let mut out = Vec::new();
-        let args = Args {
-            command: Command::List(List {
-                data: Some(data.to_owned()),
-                json,
-            }),
-        };
-        run(&args, &mut out)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(&line.args, &mut out))?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -216,7 +178,7 @@ mod tests {
                 .1;
         }
         assert!(
-            text.contains("enabled   2026-11-21  2026-11-21 to 2027-02-19"),
+            text.contains("enabled   ES256               file     2026-11-21  2026-11-21 to 2027-02-19"),
             "{text}"
         );
         assert!(text.contains("certificates for http://127.0.0.1:8420"), "{text}");
@@ -229,7 +191,7 @@ mod tests {
                     .any(|row| row["kid"] == key.kid.as_str() && row["state"] == "enabled")
             );
         }
-        assert_eq!(rows[0]["not_after"], "2027-02-19T09:55:00Z");
+        assert_eq!(rows[0]["not_after"], "2027-02-19T10:00:00Z");
         std::fs::remove_dir_all(&data).unwrap();
     }
 

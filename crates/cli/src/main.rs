@@ -10,6 +10,9 @@ mod home;
 mod join;
 mod keys;
 mod logs;
+mod revocations;
+mod rings;
+mod seal;
 mod serve;
 mod up;
 
@@ -53,6 +56,8 @@ enum Command {
     Agent(agent::Args),
     /// Keys and certificates
     Keys(keys::Args),
+    /// Encrypt files and pipes to a key, and open them
+    Seal(seal::Args),
     /// Read and verify the audit log
     Audit(audit::Args),
     /// Check and describe configuration files
@@ -90,7 +95,14 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             drop(out);
             on_runtime(agent::run(args))
         }
-        Command::Keys(args) => keys::run(args, &mut out),
+        Command::Keys(args) => {
+            drop(out);
+            on_runtime(async { keys::run(args, &mut std::io::stdout()).await })
+        }
+        Command::Seal(args) => {
+            drop(out);
+            on_runtime(async { seal::run(args, &mut std::io::stdout()).await })
+        }
         Command::Audit(args) => audit::run(args, &mut out),
         Command::Config(args) => config::run(args, &mut out),
     }

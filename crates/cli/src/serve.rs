@@ -194,6 +194,7 @@ pub(crate) async fn close(world: &World, drained: Drained) -> Result<ExitCode, F
         Drained::Clean => "every request was answered".to_owned(),
         Drained::Cut(connections) => format!("{connections} connections were cut"),
     };
+    world.keys_at_rest().await;
     world.record("stop", detail).await?;
     world.audit.close().map_err(cannot("close the audit log"))?;
     Ok(ExitCode::SUCCESS)

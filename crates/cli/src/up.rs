@@ -15,8 +15,8 @@ use portcullis_core::time::Lifetime;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, KeysConfig, LimitsConfig,
-    PolicyConfig, ResourceConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
+    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, LimitsConfig, PolicyConfig,
+    ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
 };
 use portcullis_server::gateway::{addresses, stdio};
 use portcullis_server::http::{Limits, guard_host, raise_descriptors, serve};
@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::home::{Home, write_private};
 use crate::join::{self, World, cannot};
 use crate::serve::{close, public_host, reap, stop_on_signal};
-use crate::{demo, logs};
+use crate::{demo, logs, rings};
 
 pub(crate) const EXAMPLES: &str = "Examples:
   portcullis up
@@ -225,6 +225,7 @@ fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
         unlisted: Effect::Irreversible,
         credential: Some(SecretFrom::Held(credential)),
         tools,
+        seals: Vec::new(),
     })
 }
 
@@ -236,6 +237,7 @@ fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failu
         unlisted,
         credential: None,
         tools: Vec::new(),
+        seals: Vec::new(),
     })
 }
 
@@ -258,6 +260,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             admin_listen: None,
             public_url: urls.gateway.clone(),
             origins: Vec::new(),
+            seal: SealConfig::default(),
         }),
         issuers: vec![IssuerConfig {
             issuer: issuer.clone(),
@@ -273,10 +276,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             body: portcullis_core::limits::BODY_BYTES,
         },
         audit: Some(AuditConfig { dir: home.audit() }),
-        keys: Some(KeysConfig {
-            dir: home.keys(),
-            master_key_file: home.master_key(),
-        }),
+        keys: Some(rings::keys_of(home)),
         store: Some(StoreConfig {
             url: format!("sqlite:{}", home.store().display()),
         }),

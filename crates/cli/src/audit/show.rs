@@ -94,6 +94,24 @@ impl Record {
                     ("on", "resource"),
                 ]) + &self.reason(),
             ),
+            Some("key_transition") => (
+                self.get("to"),
+                self.join(&[
+                    ("", "kid"),
+                    ("of", "role"),
+                    ("from", "from"),
+                    ("by", "cause"),
+                    ("for", "reason"),
+                ]),
+            ),
+            Some("key_use") => {
+                let count = self.number("count").unwrap_or_default();
+                (
+                    "used",
+                    format!("{count} times ")
+                        + &self.join(&[("", "kid"), ("of", "role"), ("for", "purpose")]),
+                )
+            }
             Some("system") => (self.get("what"), shown(self.get("detail"))),
             _ => ("?", String::new()),
         };

@@ -6,9 +6,9 @@ use portcullis_testkit::{Outcome, Running, Scratch};
 
 use crate::{agent, portcullis};
 
-/// Every line of the README's shell blocks, without comments, in order.
-fn commands() -> Outcome<Vec<String>> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"))?;
+/// Every line of a page's shell blocks, without comments, in order.
+pub(crate) fn commands_of(page: &str) -> Outcome<Vec<String>> {
+    let readme = fs::read_to_string(format!("{}/../../{page}", env!("CARGO_MANIFEST_DIR")))?;
     let mut commands = Vec::new();
     let mut inside = false;
     for line in readme.lines() {
@@ -25,7 +25,7 @@ fn commands() -> Outcome<Vec<String>> {
 }
 
 /// Splits a command line as a shell does, as far as the README needs it: quotes, no expansion.
-fn words(command: &str) -> Vec<String> {
+pub(crate) fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -68,7 +68,7 @@ async fn every_command_of_the_readme_runs() -> Outcome {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gateway.toml");
 
     let mut run = 0;
-    for command in commands()? {
+    for command in commands_of("README.md")? {
         if command == "cargo xtask test" {
             continue; // It is what runs this test.
         }
@@ -93,10 +93,37 @@ async fn every_command_of_the_readme_runs() -> Outcome {
                     String::from_utf8_lossy(&output.stderr)
                 );
             }
+            ["keys", "simulate", ..] => {
+                let picture = folder.path().join("rotation.svg").display().to_string();
+                let ran = portcullis().run(
+                    names
+                        .iter()
+                        .map(|word| if *word == "rotation.svg" { &picture } else { *word }),
+                )?;
+                assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
+                assert!(
+                    fs::read_to_string(&picture)?.starts_with("<svg"),
+                    "{command} drew nothing"
+                );
+            }
             ["audit" | "keys", ..] => {
                 let ran = portcullis().run(names.iter().copied().chain(["--data", &data]))?;
                 assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
                 assert!(!ran.stdout.is_empty(), "{command} said nothing");
+            }
+            ["seal", ..] => {
+                // Relative to the folder of the example, where there is something to seal.
+                let _made = fs::write(folder.path().join("notes.txt"), "water the plants");
+                let here = |word: &&str| {
+                    let is_file = word.contains('.') && !word.starts_with('-');
+                    if is_file {
+                        folder.path().join(word).display().to_string()
+                    } else {
+                        (*word).to_owned()
+                    }
+                };
+                let ran = portcullis().run(names.iter().map(here))?;
+                assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
             }
             ["config", "check", _] => {
                 let ran = portcullis().run(["config", "check", example])?;
@@ -116,6 +143,10 @@ async fn every_command_of_the_readme_runs() -> Outcome {
         }
         run += 1;
     }
-    assert!(run >= 14, "only {run} commands were found in the README");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("notes.copy"))?,
+        "water the plants"
+    );
+    assert!(run >= 20, "only {run} commands were found in the README");
     Ok(())
 }

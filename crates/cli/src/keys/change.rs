@@ -1,0 +1,167 @@
+//! `portcullis keys rotate` and `portcullis keys revoke`. Servers that run on the same keys follow within a second.
+
+use std::io::Write;
+
+use portcullis_core::ids::KeyId;
+use portcullis_core::jose::jwk::Use;
+use portcullis_core::keys::State;
+use portcullis_guard::recorder::{Durability, Recorder as _};
+use portcullis_net::random;
+use portcullis_server::custody::KeyChange;
+use portcullis_server::sink::{self, AuditLog};
+use serde_json::json;
+
+use super::scope::{Rings, Where, refused};
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    place: Where,
+    /// Only keys for this: `sig` or `enc`
+    #[arg(long, value_parser = super::purpose)]
+    purpose: Option<Use>,
+    /// Only the keys of this role
+    #[arg(long, value_parser = ["authority", "gateway"])]
+    role: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Revoke {
+    /// The key
+    #[arg(value_name = "KID", value_parser = super::kid)]
+    kid: KeyId,
+    /// Why: it stays with the key and goes on record
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    place: Where,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn rotate(args: &Rotate, out: &mut dyn Write) -> Result<(), Failure> {
+    let rings = args.place.rings()?;
+    let purposes = match args.purpose {
+        Some(purpose) => vec![purpose],
+        None => vec![Use::Signature, Use::Encryption],
+    };
+    let mut changes = Vec::new();
+    for ring in rings.of(args.role.as_deref())? {
+        let operator = rings.operator(&ring)?;
+        for purpose in &purposes {
+            let rotated = operator.rotate(*purpose, rings.now(), &random::System);
+            // Whatever becomes of the next one, what was done is on record.
+            record(&rings, &operator.take_changes()).await?;
+            changes.extend(rotated.map_err(refused)?);
+        }
+    }
+    if args.json {
+        return write_json(&changes, out);
+    }
+    write_text(&changes, out)?;
+    let maturity = rings.policy()?.maturity();
+    let waits = changes.iter().all(|change| change.to != State::Enabled);
+    if changes.is_empty() {
+        writeln!(
+            out,
+            "a rotation is under way already, nothing was changed; see `portcullis keys plan`"
+        )?;
+    } else if waits {
+        writeln!(
+            out,
+            "the new keys are published now, and take over in {maturity}, when every verifier knows them"
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) async fn revoke(args: &Revoke, out: &mut dyn Write) -> Result<(), Failure> {
+    let rings = args.place.rings()?;
+    let ring = rings
+        .of(None)?
+        .into_iter()
+        .find(|ring| ring.keys.iter().any(|key| key.kid == args.kid))
+        .ok_or_else(|| {
+            Failure::usage(format!("there is no key `{}`", args.kid))
+                .hint("`portcullis keys list` names those that there are")
+        })?;
+    let operator = rings.operator(&ring)?;
+    let revoked = operator.revoke(&args.kid, &args.reason, rings.now(), &random::System);
+    record(&rings, &operator.take_changes()).await?;
+    let changes = revoked.map_err(refused)?;
+    if args.json {
+        return write_json(&changes, out);
+    }
+    write_text(&changes, out)?;
+    writeln!(
+        out,
+        "everything made with {} is void; servers on the same keys follow within a second, and verifiers elsewhere \
+         when their copy of the JWK Set ends, in five minutes at most",
+        args.kid
+    )?;
+    Ok(())
+}
+
+/// Puts the changes on record, unless a server writes the log now: that server does it when it follows.
+pub(super) async fn record(rings: &Rings, changes: &[KeyChange]) -> Result<(), Failure> {
+    let Some(config) = rings.audit().filter(|_| !changes.is_empty()) else {
+        return Ok(());
+    };
+    let log = match AuditLog::open(&config.dir, rings.clock(), &random::System) {
+        Ok(log) => log,
+        Err(sink::Error::InUse(_)) => return Ok(()),
+        Err(error) => {
+            return Err(Failure::refused(format!(
+                "the keys were changed, but that is not on record: {error}"
+            )));
+        }
+    };
+    for change in changes {
+        log.record(change.clone().into(), Durability::Synced)
+            .await
+            .map_err(|error| {
+                Failure::refused(format!(
+                    "the keys were changed, but that is not on record: {error}"
+                ))
+            })?;
+    }
+    Ok(())
+}
+
+fn write_text(changes: &[KeyChange], out: &mut dyn Write) -> Result<(), Failure> {
+    for change in changes {
+        let what = match (change.from, change.to) {
+            (_, State::Staged) => "is made and published",
+            (None, State::Enabled) => "is made and used from now on",
+            (Some(_), State::Enabled) => "is used from now on",
+            (_, State::Disabled) => "retires",
+            (_, State::Deleted) if change.reason.is_some() => "is revoked",
+            (_, State::Deleted) => "is removed",
+        };
+        writeln!(out, "{:<10} {} {what}", change.role, change.kid)?;
+    }
+    Ok(())
+}
+
+fn write_json(changes: &[KeyChange], out: &mut dyn Write) -> Result<(), Failure> {
+    let rows: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            json!({
+                "role": change.role,
+                "kid": change.kid,
+                "purpose": change.purpose.name(),
+                "from": change.from_name(),
+                "to": change.to.as_str(),
+                "reason": change.reason,
+            })
+        })
+        .collect();
+    writeln!(out, "{:#}", json!(rows))?;
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Which key rings a command is about: those of a data folder, or of a configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_core::keys::RotationPolicy;
+use portcullis_core::time::UnixTime;
+use portcullis_net::clock::{self, Clock};
+use portcullis_net::random;
+use portcullis_server::config::{AuditConfig, Config};
+use portcullis_server::custody::ring::{self, Operator};
+use portcullis_server::custody::shelf::Shelf;
+use portcullis_server::custody::{KeyDescription, list_shelf};
+
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::rings::{self, CA};
+
+/// The roles that have rings, in the order in which people see them.
+const ROLES: [&str; 2] = ["authority", "gateway"];
+
+/// Where the rings are.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// The data folder that `portcullis up` made [default: the user's own]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data: Option<PathBuf>,
+    /// The configuration of a gateway or authority
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// All rings of one place.
+pub(super) struct Rings {
+    config: Config,
+    place: String,
+    clock: Arc<dyn Clock>,
+}
+
+/// One role's ring.
+pub(super) struct Ring {
+    pub(super) role: &'static str,
+    pub(super) shelf: Arc<dyn Shelf>,
+    pub(super) keys: Vec<KeyDescription>,
+}
+
+impl Where {
+    pub(super) fn rings(&self) -> Result<Rings, Failure> {
+        let (config, place) = match &self.config {
+            Some(file) => (crate::config::load(file)?, file.display().to_string()),
+            None => {
+                let home = Home::find(self.data.as_deref())?;
+                if !home.keys().is_dir() {
+                    return Err(Failure::usage(format!("there are no keys in {}", home.keys().display()))
+                        .hint("name the folder that `portcullis up` made with --data DIR, or a configuration with --config FILE"));
+                }
+                (rings::of_home(&home), home.path().display().to_string())
+            }
+        };
+        let clock: Arc<dyn Clock> = Arc::new(clock::System);
+        Ok(Rings { config, place, clock })
+    }
+}
+
+impl Rings {
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    pub(super) fn policy(&self) -> Result<RotationPolicy, Failure> {
+        rings::policy(&self.config)
+    }
+
+    pub(super) fn audit(&self) -> Option<&AuditConfig> {
+        self.config.audit.as_ref()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// The rings that have keys, or only the one of `role`.
+    pub(super) fn of(&self, role: Option<&str>) -> Result<Vec<Ring>, Failure> {
+        let mut found = self.rings(ROLES)?;
+        found.retain(|ring| !ring.keys.is_empty() && role.is_none_or(|role| role == ring.role));
+        match role {
+            Some(role) if found.is_empty() => Err(Failure::usage(format!(
+                "there is no ring of the {role} in {}",
+                self.place
+            ))
+            .hint("`portcullis keys list` names the rings that there are")),
+            None if found.is_empty() => Err(Failure::usage(format!("there are no keys in {}", self.place))
+                .hint("keys are made when a server starts for the first time")),
+            Some(_) | None => Ok(found),
+        }
+    }
+
+    /// The ring of the certification authority.
+    pub(super) fn ca(&self) -> Result<Ring, Failure> {
+        let [ca] = self
+            .rings([CA])?
+            .try_into()
+            .map_err(|_| Failure::refused("the CA's ring cannot be opened"))?;
+        Ok(ca)
+    }
+
+    fn rings<const N: usize>(&self, roles: [&'static str; N]) -> Result<Vec<Ring>, Failure> {
+        let mut found = Vec::new();
+        for (role, shelf) in roles.into_iter().zip(rings::existing(&self.config, roles)?) {
+            let keys = list_shelf(&*shelf).map_err(|error| Failure::refused(error.to_string()))?;
+            found.push(Ring { role, shelf, keys });
+        }
+        Ok(found)
+    }
+
+    /// The ring with its private keys, to change it.
+    pub(super) fn operator(&self, ring: &Ring) -> Result<Operator, Failure> {
+        let master = Arc::new(rings::master(rings::keys(&self.config)?)?);
+        let identity = self.identity(ring)?;
+        let settings = rings::settings(&self.config, ring.role, &identity, &master, &self.clock)?;
+        let elsewhere = ROLES
+            .into_iter()
+            .zip(rings::existing(&self.config, ROLES)?)
+            .filter(|(role, _)| *role != ring.role)
+            .map(|(_, shelf)| shelf)
+            .collect();
+        let operator = ring::open_for_operator(settings, self.now(), &random::System).map_err(refused)?;
+        Ok(operator.beside(elsewhere))
+    }
+
+    /// The public URL of the server whose ring it is: what the configuration says, else what its certificates say.
+    fn identity(&self, ring: &Ring) -> Result<String, Failure> {
+        let configured = match ring.role {
+            "gateway" => self
+                .config
+                .gateway
+                .as_ref()
+                .map(|gateway| gateway.public_url.clone()),
+            _ => self
+                .config
+                .authority
+                .as_ref()
+                .map(|authority| authority.issuer.as_str().to_owned()),
+        };
+        let newest = ring.keys.iter().max_by_key(|key| key.not_after);
+        configured
+            .or_else(|| newest.and_then(|key| key.identities.first().cloned()))
+            .ok_or_else(|| {
+                Failure::refused(format!("nothing says whose keys those of the {} are", ring.role))
+            })
+    }
+}
+
+/// What the key room says, as it is: its messages are made for people.
+pub(super) fn refused(error: portcullis_server::custody::Error) -> Failure {
+    Failure::refused(error.to_string())
+}

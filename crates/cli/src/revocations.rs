@@ -1,0 +1,54 @@
+//! From the shelf to the guard: a key that is revoked there is void here, without waiting for anybody's JWK Set to be
+//! fetched again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portcullis_core::ids::KeyId;
+use portcullis_guard::TrustedIssuer;
+use portcullis_net::offload;
+use portcullis_server::config::Config;
+use portcullis_server::custody::shelf::Shelf;
+use portcullis_server::custody::{Watcher, list_shelf};
+
+use crate::failure::Failure;
+use crate::join::{World, cannot};
+use crate::rings;
+
+/// Follows the authority's ring, if it is on the shelf that this process uses, for as long as the process runs. Whoever
+/// cannot read the shelf must not start: a revoked key would count.
+pub(crate) fn follow(config: &Config, world: &World, issuers: &[TrustedIssuer]) -> Result<(), Failure> {
+    let [shelf] = rings::shelves(config, ["authority"])?;
+    let watcher = Watcher::open(Arc::clone(&shelf)).map_err(cannot("read the authority's keys"))?;
+    watcher
+        .spawn(world.stop.clone())
+        .map_err(cannot("follow the authority's keys"))?;
+    let issuers = issuers.to_vec();
+    let mut changes = watcher.changes();
+    withdraw(&issuers, &*shelf, &watcher.revoked());
+    tokio::spawn(async move {
+        while changes.changed().await.is_ok() {
+            let (issuers, shelf, revoked) = (issuers.clone(), Arc::clone(&shelf), watcher.revoked());
+            // Reading the shelf may wait for a disk or a database. Lost work is that of a process that stops.
+            let _lost = offload::run(move || withdraw(&issuers, &*shelf, &revoked)).await;
+        }
+    });
+    Ok(())
+}
+
+/// Tells the issuers that the ring's certificates name; a ring whose certificates cannot be read is everybody's.
+fn withdraw(issuers: &[TrustedIssuer], shelf: &dyn Shelf, revoked: &BTreeSet<KeyId>) {
+    if revoked.is_empty() {
+        return;
+    }
+    let named: Option<BTreeSet<String>> = list_shelf(shelf)
+        .ok()
+        .map(|keys| keys.into_iter().flat_map(|key| key.identities).collect());
+    for issuer in issuers {
+        let is_meant = |named: &BTreeSet<String>| named.contains(issuer.trust.issuer.as_str());
+        if named.as_ref().is_none_or(is_meant) {
+            issuer.keys.withdraw(revoked.iter().cloned());
+            tracing::info!(issuer = %issuer.trust.issuer, revoked = revoked.len(), "revoked keys are void");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `portcullis seal` as a person and as a script use it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use portcullis_testkit::{Failure, Outcome, Scratch};
+use serde_json::{Value, json};
+
+use crate::{demo, portcullis, text};
+
+fn write(folder: &Scratch, name: &str, content: impl AsRef<[u8]>) -> Outcome<String> {
+    let path = folder.path().join(name);
+    fs::write(&path, content)?;
+    Ok(path.display().to_string())
+}
+
+fn at(folder: &Scratch, name: &str) -> String {
+    folder.path().join(name).display().to_string()
+}
+
+/// A key pair of P-256 as JWKs: private and public. From RFC 7517 appendix A.2, so nobody's secret.
+fn pair() -> (Value, Value) {
+    let private = json!({
+        "kty": "EC", "crv": "P-256", "use": "enc", "kid": "1",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+        "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        "d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE",
+    });
+    let mut public = private.clone();
+    if let Some(members) = public.as_object_mut() {
+        members.remove("d");
+    }
+    (private, public)
+}
+
+/// Runs the binary with `input` on its standard input, and gives its code, standard output and standard error.
+fn piped(arguments: &[&str], input: &[u8]) -> Outcome<(Option<i32>, Vec<u8>, String)> {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child
+        .stdin
+        .take()
+        .ok_or_else(|| std::io::Error::other("no pipe"))?;
+    let input = input.to_vec();
+    let writing = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output()?;
+    // A command that refuses before it has read everything closes the pipe.
+    drop(writing.join());
+    Ok((
+        output.status.code(),
+        output.stdout,
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    ))
+}
+
+#[test]
+fn what_is_sealed_for_a_key_opens_with_it_and_with_no_other() -> Outcome {
+    let folder = Scratch::new("seal")?;
+    let (private, public) = pair();
+    let (own, to) = (
+        write(&folder, "own.jwk", private.to_string())?,
+        write(&folder, "to.jwk", public.to_string())?,
+    );
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let file = write(&folder, "report.bin", &content)?;
+    for algorithm in ["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW"] {
+        for extra in [&["--enc", "A128GCM"][..], &["--json"][..]] {
+            let sealed = at(&folder, "report.jwe");
+            let seal = [
+                "seal", "seal", "--to", &to, "--alg", algorithm, &file, "--out", &sealed,
+            ];
+            let ran = portcullis().run(seal.iter().chain(extra))?;
+            assert_eq!(ran.code, Some(0), "{algorithm}: {}", ran.stderr);
+            let opened = at(&folder, "report.copy");
+            let ran = portcullis().run([
+                "seal", "open", "--key", &own, "--alg", algorithm, &sealed, "--out", &opened,
+            ])?;
+            assert_eq!(ran.code, Some(0), "{algorithm}: {}", ran.stderr);
+            assert!(fs::read(&opened)? == content, "{algorithm}");
+        }
+    }
+    // One changed byte, and nothing comes out.
+    let mut sealed = fs::read(at(&folder, "report.jwe"))?;
+    let middle = sealed.len() / 2;
+    sealed[middle] = if sealed[middle] == b'A' { b'B' } else { b'A' };
+    fs::write(at(&folder, "report.jwe"), sealed)?;
+    fs::remove_file(at(&folder, "report.copy"))?;
+    let arguments = [
+        "seal",
+        "open",
+        "--key",
+        &own,
+        "--alg",
+        "ECDH-ES+A256KW",
+        &at(&folder, "report.jwe"),
+        "--out",
+        &at(&folder, "report.copy"),
+    ];
+    let ran = portcullis().run(arguments)?;
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.stderr.contains("cannot be opened"), "{}", ran.stderr);
+    assert!(!Path::new(&at(&folder, "report.copy")).exists());
+    Ok(())
+}
+
+#[test]
+fn pipes_work_in_both_directions() -> Outcome {
+    let folder = Scratch::new("seal-pipe")?;
+    let key = at(&folder, "today.jwk");
+    let made = portcullis().run(["seal", "keygen-session", "--lifetime", "1h", "--out", &key])?;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let content = b"line one\nline two\x00\xff".repeat(10_000);
+    let (code, sealed, said) = piped(&["seal", "seal", "--session", &key], &content)?;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(sealed.iter().filter(|byte| **byte == b'.').count(), 4);
+    let (code, opened, said) = piped(&["seal", "open", "--session", &key], &sealed)?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(opened == content);
+    // Nothing is a message too.
+    let (_, empty, _) = piped(&["seal", "seal", "--session", &key], b"")?;
+    assert_eq!(piped(&["seal", "open", "--session", &key], &empty)?.1, b"");
+    Ok(())
+}
+
+#[test]
+fn a_session_key_is_private_and_ends() -> Outcome {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Scratch::new("seal-session")?;
+    let key = at(&folder, "today.jwk");
+    portcullis().run(["seal", "keygen-session", "--lifetime", "1s", "--out", &key])?;
+    assert_eq!(fs::metadata(&key)?.permissions().mode() & 0o777, 0o600);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (code, out, said) = piped(&["seal", "seal", "--session", &key], b"late")?;
+    assert_eq!((code, out.as_slice()), (Some(1), &b""[..]));
+    assert!(
+        said.contains("ended at") && said.contains("keygen-session"),
+        "{said}"
+    );
+    let longer = portcullis().run(["seal", "keygen-session", "--lifetime", "25h", "--out", &key])?;
+    assert_eq!(longer.code, Some(2), "{}", longer.stderr);
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_told_and_never_sealed_to_the_wrong_key() -> Outcome {
+    let folder = Scratch::new("seal-bad")?;
+    let (private, public) = pair();
+    let own = write(&folder, "own.jwk", private.to_string())?;
+    let to = write(&folder, "to.jwk", public.to_string())?;
+    let mut signing = public.clone();
+    signing["use"] = "sig".into();
+    let signing = write(&folder, "sig.jwk", signing.to_string())?;
+    let garbage = write(&folder, "garbage.jwk", "{{{{")?;
+    for (key, expected) in [
+        (&own, "private"),
+        (&signing, "not for encrypting"),
+        (&garbage, "malformed"),
+        (&at(&folder, "absent.jwk"), "cannot be read"),
+    ] {
+        let (code, out, said) = piped(&["seal", "seal", "--to", key], b"secret")?;
+        assert_eq!((code, out.as_slice()), (Some(2), &b""[..]), "{key}: {said}");
+        assert!(said.contains(expected), "{key}: {said}");
+    }
+    for (input, key) in [
+        (&b"not a message"[..], &own),
+        (b"", &own),
+        (b"a.b.c.d.e", &own),
+        (b"{}", &own),
+        (b"\xff\xfe", &own),
+    ] {
+        let (code, out, said) = piped(&["seal", "open", "--key", key], input)?;
+        assert_eq!((code, out.as_slice()), (Some(1), &b""[..]), "{said}");
+        assert!(said.starts_with("portcullis: "), "{said}");
+    }
+    let (code, _, said) = piped(&["seal", "open", "--key", &to], b"")?;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("public key"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_key_of_a_running_gateway_is_found_at_its_address() -> Outcome {
+    use base64::Engine as _;
+    let running = demo().await?;
+    let folder = Scratch::new("seal-url")?;
+    let file = write(&folder, "notes.txt", "water the plants")?;
+    // The server is a process of its own: it answers while this one waits.
+    let (code, sealed, said) = piped(&["seal", "seal", "--to", &running.ready().jwks_uri, &file], b"")?;
+    assert_eq!(code, Some(0), "{said}");
+    let header = sealed.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(header)
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let header: Value = serde_json::from_slice(&header)?;
+    assert!(text(&header, "/kid").starts_with("enc-"), "{header}");
+    Ok(())
+}
