@@ -1,7 +1,8 @@
 //! The agent: one operation at a time on one server, with whatever login it takes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_core::ids::{ClientId, ScopeSet};
@@ -15,6 +16,7 @@ use crate::login::Found;
 use crate::mcp::{self, Called, Failed, Operation, Tool};
 use crate::reach::Fetchers;
 use crate::refresh::Held;
+use crate::sealing::{Known, SealMode};
 use crate::tokens::{Grant, TokenStore};
 use crate::transport::Trouble;
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub login_patience: Duration,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
+    /// How fields are sealed, for tools that have sealed fields.
+    pub seal: SealMode,
 }
 
 impl Settings {
@@ -70,6 +74,7 @@ impl Settings {
             network: Network::Public,
             login_patience: PATIENCE,
             clock: Arc::new(clock::System),
+            seal: SealMode::default(),
         }
     }
 }
@@ -130,6 +135,9 @@ pub(crate) struct Inner {
     pub(crate) callback_port: u16,
     pub(crate) login_patience: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) seal_mode: SealMode,
+    /// The other sides of sealed fields, by server.
+    pub(crate) gateways: Mutex<HashMap<String, Known>>,
 }
 
 impl std::fmt::Debug for Agent {
@@ -154,6 +162,8 @@ impl Agent {
             callback_port: settings.callback_port,
             login_patience: settings.login_patience,
             clock: settings.clock,
+            seal_mode: settings.seal,
+            gateways: Mutex::default(),
         })))
     }
 
@@ -164,7 +174,7 @@ impl Agent {
     pub async fn login(&self, server: &str, login: &Login) -> Result<Status, Error> {
         let server = ServerUrl::parse(server)?;
         // The challenge names the metadata and the scope. A server that lets this pass may still have metadata.
-        let challenged = match mcp::run(&server, self.0.fetchers.typed(), None, &mcp::List).await {
+        let challenged = match mcp::run(&server, &self.0, None, &mcp::List).await {
             Err(Failed::Trouble(
                 Trouble::Unauthorized(challenged) | Trouble::InsufficientScope(challenged),
             )) => challenged,
@@ -191,6 +201,11 @@ impl Agent {
     /// [`Error::OAuth`] for an address that is none, [`Error::Store`].
     pub async fn logout(&self, server: &str) -> Result<LoggedOut, Error> {
         let server = ServerUrl::parse(server)?;
+        if self.0.has_seal_session(&server)
+            && let Ok(token) = self.token(server.as_str()).await
+        {
+            self.0.end_seal_session(&server, &token).await;
+        }
         let key = server.as_str().to_owned();
         let removed = self.0.store.update(move |kept| {
             let grant = kept.grants.remove(&key)?;
@@ -285,7 +300,7 @@ impl Agent {
                 // Without a token, the server says what it wants.
                 Held::Nothing | Held::Ended => None,
             };
-            let failed = match mcp::run(&server, self.0.fetchers.typed(), token.clone(), operation).await {
+            let failed = match mcp::run(&server, &self.0, token.clone(), operation).await {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };

@@ -8,6 +8,7 @@ use portcullis_core::oauth::client::{Error as Client, RedirectRefused};
 use portcullis_net::fetch;
 
 use crate::mcp::Failed;
+use crate::sealing::SealTrouble;
 use crate::tokens::StoreError;
 use crate::transport::Trouble;
 
@@ -84,6 +85,20 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
+    /// Sealed fields could not be sealed or opened, or did not come sealed.
+    #[error("sealed fields of `{server}`: {reason}")]
+    Sealing {
+        /// Which server.
+        server: String,
+        /// The stable slug.
+        code: &'static str,
+        /// Whose fault it is.
+        fault: Fault,
+        /// What is wrong.
+        reason: String,
+        /// What would help.
+        hint: &'static str,
+    },
     /// The MCP server's answer is an error, or is not MCP.
     #[error("`{server}`: {reason}")]
     Server {
@@ -111,6 +126,7 @@ impl Error {
             Self::Callback { .. } => "agent.callback",
             Self::NotAllowed { .. } => "agent.not-allowed",
             Self::Forbidden { .. } => "agent.forbidden",
+            Self::Sealing { code, .. } => code,
             Self::Server { .. } => "agent.server",
         }
     }
@@ -121,6 +137,7 @@ impl Error {
         match self {
             Self::OAuth(error) => error.fault(),
             Self::Store(error) => error.fault(),
+            Self::Sealing { fault, .. } => *fault,
             Self::Network(_)
             | Self::NoResourceMetadata { .. }
             | Self::NoServerMetadata { .. }
@@ -166,14 +183,27 @@ impl Error {
                 "your account may not do this; ask whoever runs the server for the permission"
             }
             Self::Forbidden { .. } => "the server's policy decides this; ask whoever runs it",
+            Self::Sealing { hint, .. } => hint,
             Self::Server { .. } => return None,
         };
         Some(text.to_owned())
     }
 
+    pub(crate) fn sealing(server: &str, trouble: &SealTrouble) -> Self {
+        Self::Sealing {
+            server: server.to_owned(),
+            code: trouble.code(),
+            fault: trouble.fault(),
+            reason: trouble.to_string(),
+            hint: trouble.hint(),
+        }
+    }
+
     pub(crate) fn of(server: &str, failed: Failed) -> Self {
         let server = server.to_owned();
         match failed {
+            Failed::Agent(error) => *error,
+            Failed::Trouble(Trouble::Sealing(trouble)) => Self::sealing(&server, &trouble),
             Failed::Trouble(Trouble::Challenge(error)) => Self::OAuth(error),
             Failed::Trouble(Trouble::Network(error)) => Self::Network(error),
             Failed::Trouble(Trouble::Forbidden(reason)) => Self::Forbidden {

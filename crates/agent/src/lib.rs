@@ -33,6 +33,7 @@ mod mcp;
 mod page;
 mod reach;
 mod refresh;
+mod sealing;
 mod tokens;
 mod transport;
 
@@ -40,4 +41,5 @@ pub use agent::{Agent, LoggedOut, Login, Network, Presenter, Settings, Status};
 pub use error::Error;
 pub use mcp::{Called, Tool, printable};
 pub use portcullis_core::oauth::client::Preregistered;
+pub use sealing::{SealMode, SealedFields};
 pub use tokens::StoreError;

@@ -1,5 +1,7 @@
 //! A login, step by step as the state machine orders them: where, as whom, through the browser, and what came of it.
 
+use std::collections::BTreeMap;
+
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::oauth::client::{
     self, AuthorizationServer, Challenged, Client, ClientOrigin, Code, Error as OAuth, OAuthError, Pending,
@@ -13,7 +15,8 @@ use crate::callback::Callback;
 use crate::error::Error;
 use crate::page::Page;
 use crate::refresh::is_unknown_client;
-use crate::tokens::{ClientRecord, Grant};
+use crate::sealing::OwnKeys;
+use crate::tokens::{ClientRecord, Grant, KeysRecord};
 
 /// What a server and its authorization server say about themselves.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct Found {
 /// A client, and the listener on its redirect URI.
 struct Became {
     client: Client,
+    keys: Option<KeysRecord>,
     callback: Callback,
     redirect_uri: String,
 }
@@ -104,7 +108,14 @@ impl Inner {
     ) -> Result<Became, Error> {
         let issuer = authorization_server.issuer();
         let kept = self.store.read().await?;
-        let held = kept.clients.get(issuer.as_str()).cloned().map(Client::from);
+        let record = kept.clients.get(issuer.as_str()).cloned();
+        let keys_of = |client: &Client| {
+            let record = record
+                .as_ref()
+                .filter(|record| Client::from((*record).clone()).id == client.id);
+            record.and_then(|record| record.keys().cloned())
+        };
+        let held = record.clone().map(Client::from);
         // Credentials are good at one issuer only: those made by hand cannot be made again by us.
         if let Some(grant) = kept.grants.get(server.as_str())
             && grant.issuer != *issuer
@@ -143,21 +154,27 @@ impl Inner {
                     .clone()
                     .unwrap_or_else(|| callback.redirect_uri());
                 Ok(Became {
+                    keys: keys_of(&client),
                     client,
                     callback,
                     redirect_uri,
                 })
             }
             Plan::Register(endpoint) => {
+                // Keys of its own, for sealed fields: one registration's, like its id.
+                let keys = OwnKeys::make();
+                let jwks = keys.as_ref().and_then(OwnKeys::open).map(|keys| keys.jwks());
                 let (client, redirect_uri) = self
-                    .register(server, authorization_server, &endpoint, &callback)
+                    .register(server, authorization_server, &endpoint, &callback, jwks.as_ref())
                     .await?;
-                let (issuer, record) = (issuer.to_string(), ClientRecord::from(client.clone()));
+                let record = ClientRecord::from(client.clone()).with_keys(keys.clone());
+                let issuer = issuer.to_string();
                 self.store
                     .update(move |kept| drop(kept.clients.insert(issuer, record)))
                     .await?;
                 Ok(Became {
                     client,
+                    keys,
                     callback,
                     redirect_uri,
                 })
@@ -172,10 +189,11 @@ impl Inner {
         authorization_server: &AuthorizationServer,
         endpoint: &client::Endpoint,
         callback: &Callback,
+        jwks: Option<&serde_json::Value>,
     ) -> Result<(Client, String), Error> {
         let issuer = authorization_server.issuer();
         let attempt = async |redirect_uri: String| -> Result<(Client, String), Error> {
-            let request = client::build_registration(authorization_server, endpoint, &redirect_uri)?;
+            let request = client::build_registration(authorization_server, endpoint, &redirect_uri, jwks)?;
             let answer = self.fetchers.send(server, request).await?;
             Ok((
                 client::process_registration(issuer, &redirect_uri, &answer)?,
@@ -205,6 +223,7 @@ impl Inner {
     ) -> Result<Grant, Error> {
         let Became {
             client,
+            keys,
             callback,
             redirect_uri,
         } = became;
@@ -221,7 +240,10 @@ impl Inner {
         let arrival = callback.wait(pending.clone(), self.login_patience).await?;
         let outcome = match &arrival.outcome {
             Ok(code) => match self.redeem(server, found, &client, &pending, code).await {
-                Ok(tokens) => self.keep(server, found, client.clone(), scope, tokens).await,
+                Ok(tokens) => {
+                    let record = ClientRecord::from(client.clone()).with_keys(keys);
+                    self.keep(server, found, record, scope, tokens).await
+                }
                 Err(error) => Err(error),
             },
             Err(refused) => Err(refused.clone().into()),
@@ -260,11 +282,10 @@ impl Inner {
         &self,
         server: &ServerUrl,
         found: &Found,
-        client: Client,
+        record: ClientRecord,
         scope: Option<&ScopeSet>,
         tokens: Tokens,
     ) -> Result<Grant, Error> {
-        let record = ClientRecord::from(client);
         let grant = Grant {
             issuer: found.server.issuer().clone(),
             resource: found.resource.resource.clone(),
@@ -279,10 +300,16 @@ impl Inner {
             access: tokens.access,
             refresh: tokens.refresh,
             expires_at: tokens.expires_at.map(|end| end.as_secs()),
+            sealed: BTreeMap::new(),
         };
         let (server, kept_grant) = (server.as_str().to_owned(), grant.clone());
         let update = self.store.update(move |kept| {
             let _earlier = kept.clients.insert(kept_grant.issuer.to_string(), record);
+            // What was told of sealed fields lasts until a logout.
+            let mut kept_grant = kept_grant;
+            if let Some(earlier) = kept.grants.remove(&server) {
+                kept_grant.sealed = earlier.sealed;
+            }
             let _earlier = kept.grants.insert(server, kept_grant);
         });
         update.await?;

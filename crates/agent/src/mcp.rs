@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use portcullis_core::oauth::client::ServerUrl;
 use portcullis_core::secret::Secret;
-use portcullis_net::fetch::Fetcher;
+use portcullis_core::wire::SEALED_FIELDS;
 use rmcp::RoleClient;
 use rmcp::model::{
-    CallToolRequestParams, ClientConfig, ErrorCode, Implementation, PaginatedRequestParams, ProtocolVersion,
+    CallToolRequestParams, CallToolResult, ClientConfig, ErrorCode, Implementation, PaginatedRequestParams,
+    ProtocolVersion,
 };
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt as _, RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -17,6 +18,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use crate::agent::Inner;
+use crate::error::Error;
+use crate::sealing::{SealTrouble, SealedFields, Told, agent_capabilities, is_seal_error};
 use crate::transport::{Transport, Trouble};
 
 /// Longest time to connect, and to disconnect.
@@ -35,6 +39,11 @@ pub struct Tool {
     /// The JSON Schema of its arguments.
     #[serde(rename = "inputSchema")]
     pub input_schema: Map<String, Value>,
+    /// Which fields are sealed between this agent and the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedFields>,
+    #[serde(skip)]
+    pub(crate) told: Option<Value>,
 }
 
 /// What a tool answered.
@@ -60,6 +69,9 @@ pub(crate) enum Failed {
     TimedOut(Duration),
     #[error("{0}")]
     Protocol(String),
+    /// Something that is an error of the agent's already.
+    #[error(transparent)]
+    Agent(Box<Error>),
 }
 
 /// A connection to a server, in whichever era it speaks.
@@ -73,7 +85,16 @@ pub(crate) trait Operation: Send + Sync {
     const LIMIT: Duration;
 
     /// Does it. May be done again on another connection, when the server refused before anything happened.
-    fn perform(&self, connection: &Connection) -> impl Future<Output = Result<Self::Done, Failed>> + Send;
+    fn perform(&self, link: &Link<'_>) -> impl Future<Output = Result<Self::Done, Failed>> + Send;
+}
+
+/// A connection, and what else an operation may need.
+pub(crate) struct Link<'l> {
+    pub(crate) connection: &'l Connection,
+    pub(crate) transport: &'l Transport,
+    pub(crate) inner: &'l Inner,
+    pub(crate) server: &'l ServerUrl,
+    pub(crate) token: Option<&'l Secret>,
 }
 
 /// `tools/list`, all pages.
@@ -90,14 +111,21 @@ pub(crate) struct Call {
 /// Does one operation with this token, or without one to learn what the server wants.
 pub(crate) async fn run<O: Operation>(
     server: &ServerUrl,
-    fetcher: &Fetcher,
+    inner: &Inner,
     token: Option<Secret>,
     operation: &O,
 ) -> Result<O::Done, Failed> {
-    let transport = Transport::new(fetcher.clone(), token);
+    let transport = Transport::new(inner.fetchers.typed().clone(), token.clone());
     let attempt = async {
         let connection = within(CONNECT, connect(server, &transport)).await?;
-        let done = within(O::LIMIT, operation.perform(&connection)).await;
+        let link = Link {
+            connection: &connection,
+            transport: &transport,
+            inner,
+            server,
+            token: token.as_ref(),
+        };
+        let done = within(O::LIMIT, operation.perform(&link)).await;
         // Ends the session of the older era; a server that does not hear it forgets by itself.
         let _quit = timeout(CONNECT, connection.cancel()).await;
         done
@@ -120,7 +148,7 @@ async fn connect(server: &ServerUrl, transport: &Transport) -> Result<Connection
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
     };
-    ClientConfig::new(rmcp::model::ClientCapabilities::default(), identity)
+    ClientConfig::new(agent_capabilities(), identity)
         .serve_with_lifecycle(transport, lifecycle)
         .await
         .map_err(|error| Failed::Protocol(printable(&error.to_string())))
@@ -130,15 +158,27 @@ impl Operation for List {
     type Done = Vec<Tool>;
     const LIMIT: Duration = Duration::from_secs(60);
 
-    async fn perform(&self, connection: &Connection) -> Result<Vec<Tool>, Failed> {
+    async fn perform(&self, link: &Link<'_>) -> Result<Vec<Tool>, Failed> {
         let mut tools = Vec::new();
         let mut page = None;
         for _ in 0..PAGES {
-            let answer = connection.peer().list_tools(page).await.map_err(failed)?;
-            tools.extend(answer.tools.into_iter().map(|tool| Tool {
-                name: tool.name.into_owned(),
-                description: tool.description.map(Cow::into_owned),
-                input_schema: (*tool.input_schema).clone(),
+            let answer = link.connection.peer().list_tools(page).await.map_err(failed)?;
+            tools.extend(answer.tools.into_iter().map(|tool| {
+                let told = tool
+                    .meta
+                    .as_ref()
+                    .and_then(|meta| meta.0.get(SEALED_FIELDS))
+                    .cloned();
+                Tool {
+                    name: tool.name.into_owned(),
+                    description: tool.description.map(Cow::into_owned),
+                    input_schema: (*tool.input_schema).clone(),
+                    sealed: told
+                        .as_ref()
+                        .and_then(|told| Told::read(told).ok())
+                        .map(|told| told.fields),
+                    told,
+                }
             }));
             let Some(cursor) = answer.next_cursor else {
                 return Ok(tools);
@@ -155,17 +195,45 @@ impl Operation for Call {
     type Done = Called;
     const LIMIT: Duration = Duration::from_secs(600);
 
-    async fn perform(&self, connection: &Connection) -> Result<Called, Failed> {
-        let request = || CallToolRequestParams::new(self.tool.clone()).with_arguments(self.arguments.clone());
-        let answer = match connection.call_tool(request()).await {
-            // MCP 2026-07-28: some arguments go into headers too, as the tool's schema says, which a list makes known.
-            Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
-                let _known = List.perform(connection).await?;
-                connection.call_tool(request()).await
+    async fn perform(&self, link: &Link<'_>) -> Result<Called, Failed> {
+        let mut told = self.told(link).await?;
+        let answer = match self.sealed_call(link, told.as_ref()).await? {
+            // What is sealed, or the other side's keys or session, have changed: once more, with what the refusal says.
+            Err(ServiceError::McpError(error)) if is_seal_error(&error) => {
+                link.inner.forget_gateway(link.server);
+                let data = error.data.as_ref().and_then(|data| data.get("sealed"));
+                let learned = data.and_then(|data| Told::read(data).ok());
+                if learned.is_none() {
+                    let error = serde_json::to_value(&error).unwrap_or_default();
+                    return Err(trouble(SealTrouble::of_error(&error)));
+                }
+                // Whoever refuses on the way does not get in clear what the tool's definition said is sealed.
+                let less = |told: &Told| {
+                    learned
+                        .as_ref()
+                        .is_some_and(|learned| !learned.covers(&told.fields))
+                };
+                if told.as_ref().is_some_and(less) {
+                    return Err(trouble(SealTrouble::ToldLess));
+                }
+                told = learned;
+                self.sealed_call(link, told.as_ref()).await?
             }
             answer => answer,
         };
-        let answer = answer.map_err(failed)?;
+        let answer = answer.map_err(|error| {
+            if let ServiceError::McpError(error) = &error
+                && is_seal_error(error)
+            {
+                return trouble(SealTrouble::of_error(
+                    &serde_json::to_value(error).unwrap_or_default(),
+                ));
+            }
+            failed(error)
+        })?;
+        if let Some(told) = told {
+            self.remember(link, told).await?;
+        }
         let result = serde_json::to_value(&answer).map_err(|error| Failed::Protocol(error.to_string()))?;
         let content = result
             .get("content")
@@ -178,6 +246,77 @@ impl Operation for Call {
             result,
         })
     }
+}
+
+impl Call {
+    /// What the server says of sealed fields of this tool. One that has the extension is asked for the tool's definition.
+    async fn told(&self, link: &Link<'_>) -> Result<Option<Told>, Failed> {
+        let announced = link.connection.peer_info().is_some_and(|info| {
+            let extensions = info.capabilities.extensions.as_ref();
+            extensions.is_some_and(|extensions| extensions.contains_key(SEALED_FIELDS))
+        });
+        if !announced {
+            return Ok(None);
+        }
+        let tools = List.perform(link).await?;
+        let said = tools
+            .into_iter()
+            .find(|tool| tool.name == self.tool)
+            .and_then(|tool| tool.told);
+        said.map(|said| Told::read(&said)).transpose().map_err(trouble)
+    }
+
+    /// The call, with its fields sealed as the tool's definition says. Nothing that was once to be sealed goes in clear.
+    async fn sealed_call(
+        &self,
+        link: &Link<'_>,
+        told: Option<&Told>,
+    ) -> Result<Result<CallToolResult, ServiceError>, Failed> {
+        let grant = link.inner.store.grant(link.server.as_str()).await;
+        let grant = grant.map_err(|error| Failed::Agent(Box::new(error.into())))?;
+        if let Some(grant) = &grant {
+            link.settled(&self.tool, told, grant).map_err(trouble)?;
+        }
+        let exchange = match (told, &grant) {
+            (Some(told), Some(grant)) => {
+                let exchange = link.exchange(&self.tool, told, grant).await;
+                Some(exchange.map_err(|error| Failed::Agent(Box::new(error)))?)
+            }
+            (Some(_), None) => return Err(trouble(SealTrouble::NoKeys)),
+            (None, _) => None,
+        };
+        link.transport.seal(exchange);
+        let request = || CallToolRequestParams::new(self.tool.clone()).with_arguments(self.arguments.clone());
+        Ok(match link.connection.call_tool(request()).await {
+            // MCP 2026-07-28: some arguments go into headers too, as the tool's schema says, which a list makes known.
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
+                let _known = List.perform(link).await?;
+                link.connection.call_tool(request()).await
+            }
+            answer => answer,
+        })
+    }
+
+    async fn remember(&self, link: &Link<'_>, told: Told) -> Result<(), Failed> {
+        let (server, tool) = (link.server.as_str().to_owned(), self.tool.clone());
+        let known = link.inner.store.grant(&server).await;
+        let known = known.map_err(|error| Failed::Agent(Box::new(error.into())))?;
+        if known.is_none_or(|grant| grant.sealed.get(&tool) == Some(&told.fields)) {
+            return Ok(());
+        }
+        let update = link.inner.store.update(move |kept| {
+            if let Some(grant) = kept.grants.get_mut(&server) {
+                let _earlier = grant.sealed.insert(tool, told.fields);
+            }
+        });
+        update
+            .await
+            .map_err(|error| Failed::Agent(Box::new(error.into())))
+    }
+}
+
+fn trouble(trouble: SealTrouble) -> Failed {
+    Failed::Trouble(Trouble::Sealing(trouble))
 }
 
 fn failed(error: ServiceError) -> Failed {

@@ -13,15 +13,20 @@ use futures_util::stream::{BoxStream, TryStreamExt as _};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use portcullis_core::limits;
 use portcullis_core::oauth::client::{self, Challenged};
 use portcullis_core::secret::Secret;
+use portcullis_core::{limits, seal};
 use portcullis_net::fetch::{self, Body, Fetcher, full};
+use portcullis_net::offload;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ErrorData, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
 };
+use serde_json::{Value, json};
 use sse_stream::{Sse, SseStream};
+
+use crate::sealing::SealTrouble;
+use crate::sealing::exchange::Exchange;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
@@ -49,6 +54,8 @@ pub(crate) enum Trouble {
     Status(u16),
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
+    #[error(transparent)]
+    Sealing(#[from] SealTrouble),
 }
 
 fn said(text: &Option<String>) -> String {
@@ -63,6 +70,7 @@ pub(crate) struct Transport {
     fetcher: Fetcher,
     token: Option<Secret>,
     trouble: Arc<Mutex<Option<Trouble>>>,
+    exchange: Arc<Mutex<Option<Arc<Exchange>>>>,
 }
 
 impl Transport {
@@ -71,7 +79,62 @@ impl Transport {
             fetcher,
             token,
             trouble: Arc::default(),
+            exchange: Arc::default(),
         }
+    }
+
+    /// From now on calls are sealed so, or not at all.
+    pub(crate) fn seal(&self, exchange: Option<Exchange>) {
+        *self.exchange.lock().unwrap_or_else(PoisonError::into_inner) = exchange.map(Arc::new);
+    }
+
+    fn exchange(&self) -> Option<Arc<Exchange>> {
+        self.exchange
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A message that came, with what was sealed for us opened. One that does not open is none to hand on: whoever waits
+    /// for it gets an error, and the reason is kept with the others.
+    async fn opened(&self, message: Bytes) -> Bytes {
+        let Some(exchange) = self.exchange() else {
+            return message;
+        };
+        let sealed = message.clone();
+        let opened = offload::run(move || exchange.incoming(&sealed)).await;
+        match opened.unwrap_or(Err(SealTrouble::Fields(seal::Error::Bug))) {
+            Ok(None) => message,
+            Ok(Some(opened)) => opened.into(),
+            Err(trouble) => {
+                let _stopped = self.failed(trouble.into());
+                let id = serde_json::from_slice::<Value>(&message).ok();
+                let id = id.and_then(|message| message.get("id").cloned());
+                let error = json!({ "code": -32_603, "message": "a sealed result does not open" });
+                json!({ "jsonrpc": "2.0", "id": id, "error": error })
+                    .to_string()
+                    .into()
+            }
+        }
+    }
+
+    /// Events, each opened.
+    fn opened_events(&self, body: Body) -> BoxStream<'static, Result<Sse, sse_stream::Error>> {
+        let events = events(body, ANSWER_BYTES);
+        // A stream may be open before the first call has sealed fields: each event is looked at when it comes.
+        let transport = self.clone();
+        let opened = events.then(move |event| {
+            let transport = transport.clone();
+            async move {
+                let mut event = event?;
+                if let Some(data) = event.data.take() {
+                    let opened = transport.opened(data.into()).await;
+                    event.data = Some(String::from_utf8_lossy(&opened).into_owned());
+                }
+                Ok(event)
+            }
+        });
+        opened.boxed()
     }
 
     /// Why the last message failed, if it failed here.
@@ -120,7 +183,19 @@ impl Transport {
         session: Option<&str>,
         headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<Response<Body>, Trouble> {
-        let body = serde_json::to_vec(message).map_err(|error| Trouble::Answer(error.to_string()))?;
+        let unsendable = |error: serde_json::Error| Trouble::Answer(error.to_string());
+        let body = match self.exchange() {
+            None => serde_json::to_vec(message).map_err(unsendable)?,
+            Some(exchange) => {
+                let (clear, headers) = (
+                    serde_json::to_value(message).map_err(unsendable)?,
+                    headers.clone(),
+                );
+                let sealed = offload::run(move || exchange.outgoing(clear, &headers)).await;
+                let sealed = sealed.unwrap_or(Err(SealTrouble::Fields(seal::Error::Bug)))?;
+                serde_json::to_vec(&sealed).map_err(unsendable)?
+            }
+        };
         let mut request = self.request(Method::POST, uri, session, headers)?;
         request.headers_mut().insert(
             ACCEPT,
@@ -245,7 +320,7 @@ impl StreamableHttpClient for Transport {
         }
         if has_type(answer.headers(), EVENTS) {
             return Ok(StreamableHttpPostResponse::Sse(
-                events(answer.into_body(), ANSWER_BYTES),
+                self.opened_events(answer.into_body()),
                 new_session,
             ));
         }
@@ -261,6 +336,7 @@ impl StreamableHttpClient for Transport {
                 "it is neither JSON nor an event stream".to_owned(),
             )));
         }
+        let body = self.opened(body).await;
         match serde_json::from_slice(&body) {
             Ok(message) => Ok(StreamableHttpPostResponse::Json(message, new_session)),
             Err(error) => Err(self.failed(Trouble::Answer(error.to_string()))),
@@ -312,7 +388,7 @@ impl StreamableHttpClient for Transport {
             .await
             .map_err(|error| stopped(error.into()))?;
         if answer.status() == StatusCode::OK && has_type(answer.headers(), EVENTS) {
-            return Ok(events(answer.into_body(), ANSWER_BYTES));
+            return Ok(self.opened_events(answer.into_body()));
         }
         // Whatever the reason, asking again would not help, and no answer of ours depends on this stream.
         Err(StreamableHttpError::ServerDoesNotSupportSse)

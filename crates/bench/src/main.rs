@@ -5,6 +5,10 @@
 mod backend;
 mod gateway;
 mod load;
+mod rotation;
+mod sealing;
+mod sessions;
+mod signatures;
 mod validation;
 mod warm;
 
@@ -67,6 +71,15 @@ fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) ->
         micros(warm)
     )?;
 
+    progress("signatures, per algorithm")?;
+    page.push_str(&signatures::section(ROUNDS, time / 15)?);
+    progress("hybrid encryption")?;
+    page.push_str(&sealing::section(ROUNDS, time / 3, tools())?);
+    progress("sealed sessions")?;
+    page.push_str(&sessions::section(ROUNDS, time / 10)?);
+    progress("rotation under load")?;
+    page.push_str(&rotation::section(runtime)?);
+
     progress("gateway against the direct call")?;
     let figures = runtime.block_on(gateway::measure(portcullis, ROUNDS, time))?;
     let f = &figures;
@@ -111,6 +124,12 @@ fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) ->
         added(f.paced_guarded.p99, f.paced_direct.p99)
     )?;
     Ok(page)
+}
+
+/// Where `cargo xtask install` puts other people's programs, when it did.
+fn tools() -> Option<&'static Path> {
+    let tools = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools"));
+    tools.join("installed").is_file().then_some(tools)
 }
 
 fn micros(time: Duration) -> String {

@@ -176,6 +176,14 @@ pub(crate) fn material(algorithm: SignatureAlgorithm) -> Result<Material, Failur
                 ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public.as_ref())?,
             )
         }
+        SignatureAlgorithm::Es384
+        | SignatureAlgorithm::Es512
+        | SignatureAlgorithm::Rs384
+        | SignatureAlgorithm::Rs512
+        | SignatureAlgorithm::Ps256
+        | SignatureAlgorithm::Ps384
+        | SignatureAlgorithm::Ps512
+        | SignatureAlgorithm::MlDsa65 => return Err("no measurement of this algorithm".into()),
     };
     let mut jwk = jwk;
     if let Some(members) = jwk.as_object_mut() {

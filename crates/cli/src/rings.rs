@@ -127,6 +127,12 @@ pub(crate) fn existing<const N: usize>(
     }
 }
 
+/// Whether a ring was ever made. One in a database is there as soon as the database is.
+pub(crate) fn is_there(config: &Config, ring: &str) -> Result<bool, Failure> {
+    let keys = keys(config)?;
+    Ok(keys.kept_in == KeptIn::Store || keys.dir.join(ring).is_dir())
+}
+
 /// Everything that the ring of a role needs. `identity` is the server's public URL.
 pub(crate) fn settings(
     config: &Config,

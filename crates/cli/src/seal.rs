@@ -111,6 +111,10 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Fa
         Command::Seal(seal) => seal.run(out).await?,
         Command::Open(open) => open.run(out)?,
         Command::KeygenSession(keygen) => {
+            if let Some(file) = keygen.out.as_deref().filter(|file| file.is_file()) {
+                return Err(Failure::usage(format!("{} is there already", file.display()))
+                    .hint("what was sealed with the key in it would be lost: name another file, or remove it first"));
+            }
             let key = session::generate(keygen.enc, keygen.lifetime)?;
             streams::write(keygen.out.as_deref(), key.as_bytes(), out)?;
         }

@@ -65,7 +65,7 @@ impl Draft {
     }
 
     /// What is called.
-    pub(crate) fn calls(&mut self, call: &Call, key: &DigestKey) {
+    pub(crate) fn calls(&mut self, call: &Call) {
         self.era = Some(call.era());
         self.id = call.id().cloned();
         self.decision.era = Some(match call.era() {
@@ -82,7 +82,23 @@ impl Draft {
                 Target::Task(_) => "task",
             });
         }
+    }
+
+    /// With which arguments. A digest under the log's own key, and of what is judged: of sealed fields too, in clear.
+    pub(crate) fn argues(&mut self, call: &Call, key: &DigestKey) {
         self.decision.arguments = call.arguments().map(|arguments| key.digest(arguments.as_bytes()));
+    }
+
+    /// It is no call of the server's, but something asked of us.
+    pub(crate) fn asks(&mut self, what: &str) {
+        self.decision.method = Some(what.to_owned());
+    }
+
+    /// What was asked of us was done.
+    pub(crate) fn agreed(mut self) -> Decision {
+        self.decision.verdict = Verdict::Allowed;
+        self.decision.reason = "ok";
+        self.decision
     }
 
     /// What such a call does and needs, whoever makes it.

@@ -5,8 +5,8 @@
 //! before it recorded.
 //!
 //! ```text
-//! present ─▶ verify ─▶ parse ─▶ decide ─▶ record ─▶ Admitted { permit, ticket }
-//!    └─────────┴─────────┴────────┴──▶ record ─▶ Refusal
+//! present ─▶ verify ─▶ parse ─▶ open ─▶ decide ─▶ record ─▶ Admitted { permit, ticket, answer }
+//!    └─────────┴─────────┴───────┴────────┴──▶ record ─▶ Refusal
 //! ```
 //!
 //! The two halves of that line are [`Guard::authenticate`] and [`Guard::admit`]: the body is read between
@@ -23,6 +23,7 @@ mod principal;
 mod reason;
 pub mod recorder;
 mod refusal;
+mod sealing;
 mod sessions;
 mod streams;
 mod tally;
@@ -32,10 +33,11 @@ pub use arrival::Arrival;
 pub use endpoint::Endpoint;
 pub use host::{InvalidPublicUrl, PublicHost};
 pub use outcomes::Ticket;
-pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, Settings};
+pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, SEAL_METHODS, Settings};
 pub use principal::Principal;
 pub use reason::{Reason, UpstreamError};
 pub use refusal::{REQUEST_ID, Refusal};
+pub use sealing::{SealProblem, SealRefused, SealedAnswer, Sealing, SealingKeys, SealingSettings, ToolSeal};
 pub use sessions::{SessionTaken, Sessions};
 pub use streams::{STREAMS_PER_PRINCIPAL, Stream, Streams};
 pub use tally::Tally;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use portcullis_core::audit::{Decision, DigestKey, Event};
+use portcullis_core::audit::{Decision, DigestKey, Ending, Event};
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::policy::{Effect, Permit, Policy};
 use portcullis_core::random::{RandomUnavailable, SecureRandom};
@@ -22,6 +22,7 @@ use crate::outcomes::{Outcomes, Ticket};
 use crate::reason::Reason;
 use crate::recorder::{Durability, Recorder, RecorderUnavailable};
 use crate::refusal::{Asked, Refusal};
+use crate::sealing::{Open, SealedAnswer, Sealing};
 use crate::tally::Tally;
 use crate::trust::{TrustedIssuer, Verifier};
 
@@ -48,6 +49,7 @@ pub struct Guard {
     arrivals: Arrivals,
     outcomes: Outcomes,
     tally: Tally,
+    pub(crate) sealing: Option<Arc<Sealing>>,
 }
 
 /// A call that may go on: once, and exactly as it was judged.
@@ -57,6 +59,8 @@ pub struct Admitted {
     pub permit: Permit,
     /// The open half of its record.
     pub ticket: Ticket,
+    /// Seals its result, where that is to be sealed.
+    pub answer: Option<SealedAnswer>,
 }
 
 impl Guard {
@@ -77,7 +81,21 @@ impl Guard {
             arrivals,
             outcomes,
             tally: Tally::default(),
+            sealing: None,
         })
+    }
+
+    /// The same, with tools that have sealed fields.
+    #[must_use]
+    pub fn with_sealing(mut self, sealing: Arc<Sealing>) -> Self {
+        self.sealing = Some(sealing);
+        self
+    }
+
+    /// What seals fields here, if anything does.
+    #[must_use]
+    pub fn sealing(&self) -> Option<&Arc<Sealing>> {
+        self.sealing.as_ref()
     }
 
     /// Names a request that came in.
@@ -128,8 +146,8 @@ impl Guard {
         body: Bytes,
     ) -> Result<Admitted, Refusal> {
         let mut draft = Draft::new(arrival, endpoint).by(who);
-        let permit = match self.decide(endpoint, who, head, body, &mut draft) {
-            Ok(permit) => permit,
+        let (permit, answer) = match self.judge(endpoint, who, head, body, &mut draft).await {
+            Ok(judged) => judged,
             Err(reason) => return Err(self.record_refusal(endpoint, arrival, draft, reason).await),
         };
         let durability = match permit.effect() {
@@ -147,9 +165,43 @@ impl Guard {
             Ok((place, seq)) => {
                 self.tally.allowed();
                 let ticket = Ticket::open(self.outcomes.clone(), place, arrival.name(), seq);
-                Ok(Admitted { permit, ticket })
+                Ok(Admitted {
+                    permit,
+                    ticket,
+                    answer,
+                })
             }
             Err(error) => Err(self.unrecorded(endpoint, arrival, id.as_ref(), error)),
+        }
+    }
+
+    /// What is judged is the call as it will be sent: in clear.
+    async fn judge(
+        &self,
+        endpoint: &Endpoint,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        body: Bytes,
+        draft: &mut Draft,
+    ) -> Result<(Permit, Option<SealedAnswer>), Reason> {
+        let call = parse(head, body)?;
+        draft.calls(&call);
+        let Open { call, answer } = self.open(endpoint, who, head, call).await?;
+        draft.argues(&call, &self.settings.digest_key);
+        let permit = self.decide(endpoint, who, call, draft)?;
+        Ok((permit, answer))
+    }
+
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        call: Call,
+    ) -> Result<Open, Reason> {
+        match &self.sealing {
+            Some(sealing) => sealing.open(endpoint, who, &head.headers, call).await,
+            None => Ok(Open { call, answer: None }),
         }
     }
 
@@ -157,27 +209,76 @@ impl Guard {
         &self,
         endpoint: &Endpoint,
         who: &VerifiedIdentity,
-        head: &Parts,
-        body: Bytes,
+        call: Call,
         draft: &mut Draft,
     ) -> Result<Permit, Reason> {
-        let call = match head.method {
-            http::Method::GET => Call::open_stream(&head.headers)?,
-            http::Method::DELETE => Call::end_session(&head.headers)?,
-            http::Method::POST => Call::parse(&head.headers, body)?,
-            _ => {
-                return Err(Reason::MethodNotAllowed {
-                    allow: ENDPOINT_METHODS,
-                });
-            }
-        };
-        draft.calls(&call, &self.settings.digest_key);
         endpoint.sessions().check(&call, who, self.settings.clock.now())?;
         let policy = self.settings.policy.load();
         if let Some(needs) = policy.needs(endpoint.server(), call.method(), call.target()) {
             draft.needs(&needs);
         }
         Ok(policy.decide(who, endpoint.server(), call)?)
+    }
+
+    /// What an authenticated caller asks of sealed sessions at this endpoint: with a POST to agree on one, which gives
+    /// the answer to send, and with a DELETE to end all that it has. On record either way.
+    ///
+    /// # Errors
+    /// The refusal to send, which is on record.
+    pub async fn seal_session(
+        &self,
+        endpoint: &Endpoint,
+        arrival: &Arrival,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        body: &[u8],
+    ) -> Result<Option<String>, Refusal> {
+        let mut draft = Draft::new(arrival, endpoint).by(who);
+        draft.asks(if head.method == http::Method::DELETE {
+            "seal/end"
+        } else {
+            "seal/session"
+        });
+        let answer = match self.agree(endpoint, who, head, body).await {
+            Ok(answer) => answer,
+            Err(reason) => return Err(self.record_refusal(endpoint, arrival, draft, reason).await),
+        };
+        let recorded = async {
+            let place = self.outcomes.place().await?;
+            let seq = self.record(draft.agreed(), Durability::Queued).await?;
+            Ok((place, seq))
+        };
+        match recorded.await {
+            Ok((place, seq)) => {
+                self.tally.allowed();
+                Ticket::open(self.outcomes.clone(), place, arrival.name(), seq).close(Ending::Completed);
+                Ok(answer)
+            }
+            Err(error) => Err(self.unrecorded(endpoint, arrival, None, error)),
+        }
+    }
+
+    async fn agree(
+        &self,
+        endpoint: &Endpoint,
+        who: &VerifiedIdentity,
+        head: &Parts,
+        body: &[u8],
+    ) -> Result<Option<String>, Reason> {
+        let sealing = self
+            .sealing
+            .as_ref()
+            .filter(|sealing| sealing.is_for(endpoint.server()));
+        let sealing = sealing.ok_or(Reason::NotFound)?;
+        match head.method {
+            http::Method::POST => Ok(Some(sealing.agree(endpoint, who, body).await?)),
+            http::Method::DELETE => {
+                let ended = sealing.end_sessions(who);
+                tracing::debug!(ended, server = %endpoint.server(), "sealed sessions ended");
+                Ok(None)
+            }
+            _ => Err(Reason::MethodNotAllowed { allow: SEAL_METHODS }),
+        }
     }
 
     /// Refuses for a reason that was found outside, such as a body that is too large. `who` is the caller,
@@ -292,6 +393,20 @@ impl Guard {
             id,
         };
         Refusal::of(reason, &asked)
+    }
+}
+
+/// What the address of sealed sessions answers to.
+pub const SEAL_METHODS: &str = "POST, DELETE";
+
+fn parse(head: &Parts, body: Bytes) -> Result<Call, Reason> {
+    match head.method {
+        http::Method::GET => Ok(Call::open_stream(&head.headers)?),
+        http::Method::DELETE => Ok(Call::end_session(&head.headers)?),
+        http::Method::POST => Ok(Call::parse(&head.headers, body)?),
+        _ => Err(Reason::MethodNotAllowed {
+            allow: ENDPOINT_METHODS,
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use portcullis_core::wire;
 use portcullis_net::discovery::KeysUnavailable;
 
 use crate::recorder::RecorderUnavailable;
+use crate::sealing::SealRefused;
 
 /// Why a call does not happen, or why nothing came of it. Exhaustive on purpose: the one place that answers
 /// must name each.
@@ -63,6 +64,9 @@ pub enum Reason {
     /// No such session, or not the caller's.
     #[error("there is no such session")]
     SessionUnknown,
+    /// Fields that are sealed wrongly, or not at all.
+    #[error(transparent)]
+    Sealing(SealRefused),
     /// The policy says no.
     #[error("the policy does not allow the call")]
     Denied(Denial),
@@ -123,6 +127,7 @@ impl Reason {
             Self::TooManyStreams { .. } => "http.too-many-streams",
             Self::SessionNeeded => "session.needed",
             Self::SessionUnknown => "session.unknown",
+            Self::Sealing(refused) => refused.problem.code(),
             Self::Denied(denial) => denial.code(),
             Self::RecorderUnavailable(_) => "audit.unavailable",
             Self::Upstream(error) => error.code(),
@@ -147,6 +152,7 @@ impl Reason {
             Self::Request(error) => error.fault(),
             Self::Token(failed) => failed.fault(),
             Self::KeysUnavailable(_) => Fault::Peer,
+            Self::Sealing(refused) => refused.problem.fault(),
             Self::Denied(denial) => denial.fault(),
             Self::RecorderUnavailable(_) => Fault::Operator,
             Self::Upstream(error) => error.fault(),

@@ -10,18 +10,25 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portcullis_core::fault::Fault;
 use portcullis_core::identity::Failed;
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
+use portcullis_core::seal;
 use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId};
 use serde_json::{Map, Value, json};
 
 use crate::reason::{Reason, UpstreamError};
+use crate::sealing::{SealProblem, SealRefused};
 
 /// The header of every answer that carries our identifier of the request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// MCP 2026-07-28 reserves -32768 to -32000; ours are this minus the HTTP status.
 const OURS: i64 = -31_000;
+/// Sealed fields.
+const SEAL: i64 = -31_460;
+/// Sealed fields of a session that is unknown or over: the agent agrees on a new one and repeats the call.
+const SEAL_SESSION: i64 = -31_461;
 
 /// What a refusal must know of the request that it answers.
 pub(crate) struct Asked<'a> {
@@ -213,6 +220,7 @@ impl Row {
             Reason::SessionUnknown => {
                 Self::ours(404, code, "there is no such session of yours, or it ended; start a new one with `initialize`")
             }
+            Reason::Sealing(refused) => Self::sealing(refused),
             Reason::Denied(denial) => Self::denied(denial, asked),
             Reason::RecorderUnavailable(_) => Self::ours(
                 503,
@@ -318,6 +326,34 @@ impl Row {
         Self::ours(401, code, advice).challenged(challenge)
     }
 
+    /// A code of its own, so that an agent tells it from other refusals: with what `data` says it can seal as it should.
+    fn sealing(refused: &SealRefused) -> Self {
+        let code = refused.problem.code();
+        let (status, retry) = match refused.problem.fault() {
+            Fault::Operator => (503, Some("5")),
+            Fault::Bug => (500, None),
+            Fault::Caller | Fault::Peer => (400, None),
+        };
+        // What the operator's own part said is not for the caller.
+        let message: Cow<'static, str> = if let SealProblem::Fields(seal::Error::KeyUnavailable(_)) =
+            &refused.problem
+        {
+            "a key of the gateway cannot be used now; try again in a few seconds, and tell the operator if this stays so".into()
+        } else {
+            refused.problem.to_string().into()
+        };
+        Self {
+            json_rpc: if refused.problem.wants_new_session() {
+                SEAL_SESSION
+            } else {
+                SEAL
+            },
+            retry_after: retry,
+            data: refused.data(),
+            ..Self::ours(status, code, message)
+        }
+    }
+
     fn denied(denial: &Denial, asked: &Asked<'_>) -> Self {
         let code = denial.code();
         match denial {
@@ -421,6 +457,7 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::TooManyStreams { .. }
         | Reason::SessionNeeded
         | Reason::SessionUnknown
+        | Reason::Sealing(_)
         | Reason::Denied(_)
         | Reason::RecorderUnavailable(_)
         | Reason::Upstream(_) => None,

@@ -1,6 +1,6 @@
 //! Slow work off the I/O threads, bounded: password hashing, file syncs, certificate issuing.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
@@ -21,11 +21,14 @@ pub struct Lost;
     reason = "this is the bounded door to the blocking pool"
 )]
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
-    static GATE: OnceLock<Semaphore> = OnceLock::new();
-    let _turn = GATE
-        .get_or_init(|| Semaphore::new(PARALLEL))
-        .acquire()
-        .await
-        .map_err(|_| Lost)?;
-    tokio::task::spawn_blocking(work).await.map_err(|_| Lost)
+    static GATE: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    let gate = GATE.get_or_init(|| Arc::new(Semaphore::new(PARALLEL)));
+    let turn = Arc::clone(gate).acquire_owned().await.map_err(|_| Lost)?;
+    // The turn goes with the work: a caller that gives up does not make room while its work goes on.
+    let held = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    tokio::task::spawn_blocking(held).await.map_err(|_| Lost)
 }

@@ -19,7 +19,7 @@ use portcullis_core::fault::Fault;
 use portcullis_core::jose::base64url;
 use portcullis_net::offload;
 
-pub(crate) use record::{ClientRecord, Grant, Kept};
+pub(crate) use record::{ClientRecord, Grant, Kept, KeysRecord};
 
 /// Why tokens cannot be kept or read.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,8 @@ use portcullis_core::secret::Secret;
 use portcullis_core::time::{Lifetime, UnixTime};
 use serde::{Deserialize, Serialize};
 
+use crate::sealing::SealedFields;
+
 /// An access token is renewed this long before it ends, so that it does not end on its way.
 const MARGIN: Lifetime = Lifetime::from_secs(30);
 
@@ -37,6 +39,9 @@ pub(crate) struct Grant {
     pub(crate) refresh: Option<Secret>,
     /// Seconds since the epoch.
     pub(crate) expires_at: Option<i64>,
+    /// Which fields of which tools were once said to be sealed.
+    #[serde(default)]
+    pub(crate) sealed: BTreeMap<String, SealedFields>,
 }
 
 impl Grant {
@@ -67,6 +72,29 @@ pub(crate) struct ClientRecord {
     origin: OriginRecord,
     redirect_uri: Option<String>,
     secret_expires_at: Option<i64>,
+    /// Its own, whose public halves are in the registration.
+    #[serde(default)]
+    keys: Option<KeysRecord>,
+}
+
+/// Private keys of a registration, as base64url of PKCS#8.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeysRecord {
+    #[serde(with = "hidden")]
+    pub(crate) signing: Secret,
+    #[serde(with = "hidden")]
+    pub(crate) opening: Secret,
+}
+
+impl ClientRecord {
+    /// The same with these keys.
+    pub(crate) fn with_keys(self, keys: Option<KeysRecord>) -> Self {
+        Self { keys, ..self }
+    }
+
+    pub(crate) fn keys(&self) -> Option<&KeysRecord> {
+        self.keys.as_ref()
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +129,7 @@ impl From<Client> for ClientRecord {
             },
             redirect_uri: client.redirect_uri,
             secret_expires_at: client.secret_expires_at.map(UnixTime::as_secs),
+            keys: None,
         }
     }
 }

@@ -29,6 +29,7 @@ fn grant(access: &str) -> Grant {
         access: Secret::new(access),
         refresh: Some(Secret::new("hunter2-refresh")),
         expires_at: Some(1_000),
+        sealed: Default::default(),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
             rows.push((ring.role, planned));
         }
     }
+    rows.sort_by_key(|(_, planned)| planned.at);
     if args.json {
         let rows: Vec<_> = rows
             .iter()

@@ -107,7 +107,12 @@ impl Rings {
     fn rings<const N: usize>(&self, roles: [&'static str; N]) -> Result<Vec<Ring>, Failure> {
         let mut found = Vec::new();
         for (role, shelf) in roles.into_iter().zip(rings::existing(&self.config, roles)?) {
-            let keys = list_shelf(&*shelf).map_err(|error| Failure::refused(error.to_string()))?;
+            // An authority has no ring of a gateway, and the reverse.
+            let keys = if rings::is_there(&self.config, role)? {
+                list_shelf(&*shelf).map_err(refused)?
+            } else {
+                Vec::new()
+            };
             found.push(Ring { role, shelf, keys });
         }
         Ok(found)
@@ -118,12 +123,9 @@ impl Rings {
         let master = Arc::new(rings::master(rings::keys(&self.config)?)?);
         let identity = self.identity(ring)?;
         let settings = rings::settings(&self.config, ring.role, &identity, &master, &self.clock)?;
-        let elsewhere = ROLES
-            .into_iter()
-            .zip(rings::existing(&self.config, ROLES)?)
-            .filter(|(role, _)| *role != ring.role)
-            .map(|(_, shelf)| shelf)
-            .collect();
+        let mut elsewhere = self.rings(ROLES)?;
+        elsewhere.retain(|other| other.role != ring.role && !other.keys.is_empty());
+        let elsewhere = elsewhere.into_iter().map(|other| other.shelf).collect();
         let operator = ring::open_for_operator(settings, self.now(), &random::System).map_err(refused)?;
         Ok(operator.beside(elsewhere))
     }

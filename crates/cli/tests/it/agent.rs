@@ -45,6 +45,16 @@ pub(crate) async fn with_browser(
     arguments: &[&str],
 ) -> Outcome<(Option<i32>, String)> {
     let ready = running.ready();
+    let password = ready.password.as_deref().unwrap_or_default();
+    with_browser_as((&ready.user, password), folder, arguments).await
+}
+
+/// The same at any authority.
+pub(crate) async fn with_browser_as(
+    (user, password): (&str, &str),
+    folder: &Scratch,
+    arguments: &[&str],
+) -> Outcome<(Option<i32>, String)> {
     let mut child = agent(folder, arguments).spawn()?;
     let (url, mut rest) = printed_url(&mut child)?;
     let redirect = ::url::Url::parse(&url)?
@@ -53,12 +63,7 @@ pub(crate) async fn with_browser(
         .map(|(_, value)| value.into_owned());
     let redirect = redirect.ok_or_else(|| Failure::new("no redirect_uri"))?;
     let landed = Browser::default()
-        .approve(
-            &url,
-            &redirect,
-            &ready.user,
-            ready.password.as_deref().unwrap_or_default(),
-        )
+        .approve(&url, &redirect, user, password)
         .await?;
     let page = portcullis_testkit::Request::get(&landed).send().await?;
     assert_eq!(page.status, 200, "the page that says what happened");

@@ -12,11 +12,11 @@ use serde_json::json;
 use crate::text;
 
 /// A child that ends with the test, by its own id.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// As a person starts it: from the folder of the file, by its bare name.
-    fn start(command: &str, folder: &Path) -> Outcome<Self> {
+    pub(crate) fn start(command: &str, folder: &Path) -> Outcome<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args([command, "--config", &format!("{command}.toml")])
             .current_dir(folder)
@@ -36,7 +36,7 @@ impl Drop for Server {
 }
 
 /// Ports that are free now. Nothing else on this machine asks for them in the meantime, or the test says so.
-fn free_ports<const N: usize>() -> Outcome<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Outcome<[u16; N]> {
     let mut held = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
@@ -47,7 +47,7 @@ fn free_ports<const N: usize>() -> Outcome<[u16; N]> {
     Ok(ports)
 }
 
-async fn serves(url: &str) -> Outcome {
+pub(crate) async fn serves(url: &str) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Request::get(url).send().await.is_err() {
         if Instant::now() > deadline {

@@ -119,10 +119,10 @@ async fn a_lost_master_key_is_not_made_anew_and_a_lost_password_is() -> Outcome 
     let data = Scratch::new("lost")?;
     let first = portcullis().up_in(data.path()).await?;
     let before = first.ready().password.clone();
-    let made = crate::audit(&first, &["--kind", "system"])?;
+    let made = crate::audit(&first, &["--kind", "key_transition"])?;
     assert_eq!(
         made.iter()
-            .filter(|record| crate::text(record, "/what") == "key.made")
+            .filter(|record| crate::text(record, "/from") == "none" && crate::text(record, "/to") == "enabled")
             .count(),
         4,
         "{made:#?}"

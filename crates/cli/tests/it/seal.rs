@@ -142,6 +142,9 @@ fn a_session_key_is_private_and_ends() -> Outcome {
         said.contains("ended at") && said.contains("keygen-session"),
         "{said}"
     );
+    let again = portcullis().run(["seal", "keygen-session", "--out", &key])?;
+    assert_eq!(again.code, Some(2), "{}", again.stderr);
+    assert!(again.stderr.contains("is there already"), "{}", again.stderr);
     let longer = portcullis().run(["seal", "keygen-session", "--lifetime", "25h", "--out", &key])?;
     assert_eq!(longer.code, Some(2), "{}", longer.stderr);
     Ok(())

@@ -3,13 +3,14 @@
 use portcullis_core::identity::{ClaimName, Failed};
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
+use portcullis_core::seal;
 use portcullis_core::wire::{Call, Era, Error, RequestId};
 use portcullis_net::discovery::KeysUnavailable;
 
 use super::{json_of, text};
 use crate::recorder::RecorderUnavailable;
 use crate::refusal::Asked;
-use crate::{Reason, Refusal, UpstreamError};
+use crate::{Reason, Refusal, SealProblem, SealRefused, UpstreamError};
 
 fn id() -> RequestId {
     let mut head = super::head(None);
@@ -56,6 +57,30 @@ fn answer(reason: &Reason, era: Option<Era>, id: Option<&RequestId>) -> String {
     line
 }
 
+fn sealing(problem: SealProblem) -> Reason {
+    Reason::Sealing(SealRefused {
+        problem,
+        told: std::sync::Arc::new(serde_json::json!({ "arguments": ["/text"] })),
+    })
+}
+
+#[test]
+fn a_refusal_of_sealed_fields_says_how_it_is_done_and_nothing_of_our_keys() {
+    let reason = sealing(seal::Error::KeyUnavailable("the module says 0x30".to_owned()).into());
+    let basic = ScopeSet::new;
+    let asked = Asked {
+        request: "r-1",
+        metadata_url: "",
+        basic: &basic,
+        era: None,
+        id: None,
+    };
+    let body = json_of(&Refusal::of(&reason, &asked).into_response());
+    assert_eq!(body["error"]["data"]["sealed"]["arguments"][0], "/text");
+    assert_eq!(body["error"]["data"]["extension"], "dev.portcullis/sealed-fields");
+    assert!(!body.to_string().contains("0x30"), "{body}");
+}
+
 const INVALID: &str = r#" | Bearer error="invalid_token", error_description="the access token is not valid here", resource_metadata="https://gw/prm", scope="notes:read""#;
 
 #[test]
@@ -81,6 +106,21 @@ fn every_reason_has_its_answer() {
         (Reason::TooManyStreams { limit: 9 }, "429 -31429 http.too-many-streams | 10".to_owned()),
         (Reason::SessionNeeded, "400 -31400 session.needed".to_owned()),
         (Reason::SessionUnknown, "404 -31404 session.unknown".to_owned()),
+        (sealing(SealProblem::Needed), "400 -31460 seal.needed".to_owned()),
+        (sealing(SealProblem::Said), "400 -31460 seal.said".to_owned()),
+        (sealing(SealProblem::NoKeys), "400 -31460 seal.no-keys".to_owned()),
+        (sealing(SealProblem::OtherKeys), "400 -31460 seal.other-keys".to_owned()),
+        (sealing(SealProblem::TooManySessions), "400 -31460 seal.too-many-sessions".to_owned()),
+        (sealing(SealProblem::Lost), "503 -31460 seal.lost | 5".to_owned()),
+        (sealing(seal::Error::Expired.into()), "400 -31460 seal.expired".to_owned()),
+        (sealing(seal::Error::Other(seal::Bound::Tool).into()), "400 -31460 seal.tool".to_owned()),
+        (sealing(seal::Error::Replayed.into()), "400 -31460 seal.replayed".to_owned()),
+        (sealing(seal::Error::SessionUnknown.into()), "400 -31461 seal.session-unknown".to_owned()),
+        (sealing(seal::Error::SessionOver.into()), "400 -31461 seal.session-over".to_owned()),
+        (sealing(seal::Error::SessionSpent.into()), "400 -31461 seal.session-spent".to_owned()),
+        (sealing(seal::Error::MemoryFull.into()), "503 -31460 seal.memory-full | 5".to_owned()),
+        (sealing(seal::Error::KeyUnavailable("the module says 0x30".to_owned()).into()), "503 -31460 seal.key-unavailable | 5".to_owned()),
+        (sealing(seal::Error::Bug.into()), "500 -31460 seal.bug".to_owned()),
         (Reason::RecorderUnavailable(RecorderUnavailable("d".to_owned())), "503 -31503 audit.unavailable | 5".to_owned()),
         (
             denied(Denial::InsufficientScope { needed: ScopeSet::parse("b a").unwrap() }),

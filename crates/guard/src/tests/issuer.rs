@@ -12,7 +12,7 @@ use portcullis_core::audit::{DigestKey, Event};
 use portcullis_core::identity::IssuerTrust;
 use portcullis_core::ids::{Issuer, KeyId, ResourceUri, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
-use portcullis_core::jose::jwk::{PublicJwk, PublicKey, Use};
+use portcullis_core::jose::jwk::{EcCurve, PublicJwk, PublicKey};
 use portcullis_core::jose::jws::{self, SigningUnavailable, TokenSigner};
 use portcullis_core::keys::JwksDocument;
 use portcullis_core::policy::{Effect, Policy, Rules, ServerRules, ToolRule};
@@ -40,10 +40,10 @@ impl Key {
     }
 
     fn jwk(&self) -> PublicJwk {
-        let key = PublicKey::from_uncompressed(self.0.public_key().as_ref()).unwrap();
+        let key = PublicKey::from_uncompressed(EcCurve::P256, self.0.public_key().as_ref()).unwrap();
         PublicJwk {
             key,
-            purpose: Use::Signature,
+            algorithm: SignatureAlgorithm::Es256.into(),
             kid: self.1.clone(),
             chain: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 mod golden;
 mod issuer;
+mod sealed;
 mod sessions;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};

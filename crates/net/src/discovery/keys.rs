@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -26,6 +26,10 @@ use crate::offload;
 const COOLDOWN: Lifetime = Lifetime::from_secs(30);
 /// The same before there ever was a set: an issuer that starts a moment after us is found soon.
 const FIRST_COOLDOWN: Lifetime = Lifetime::from_secs(1);
+/// How long after a key was withdrawn the time between two fetches does not count: its replacement may be published a
+/// moment later than the withdrawal is known here, and tokens of it must not be refused for half a minute. One fetch at a
+/// time all the same.
+const EAGER: Lifetime = Lifetime::from_secs(10);
 /// How long the last good set is used when the issuer does not answer.
 const LAST_RESORT: Lifetime = Lifetime::from_hours(24);
 /// How long a set from a file is used before the file is read again.
@@ -61,8 +65,8 @@ pub struct IssuerKeys {
     snapshot: ArcSwapOption<Snapshot>,
     /// Keys that are void, whatever the issuer's document says. Only ever grows.
     withdrawn: Mutex<BTreeSet<KeyId>>,
-    /// The next refresh asks the issuer, however short ago someone did.
-    ask_again: AtomicBool,
+    /// Until then (in seconds of the clock) every name that is not in the set makes us ask the issuer.
+    eager_until: AtomicI64,
     /// Held while fetching: one fetch at a time.
     turn: Turn<Attempts>,
 }
@@ -101,7 +105,7 @@ impl IssuerKeys {
             clock,
             snapshot: ArcSwapOption::empty(),
             withdrawn: Mutex::default(),
-            ask_again: AtomicBool::new(false),
+            eager_until: AtomicI64::new(i64::MIN),
             turn: Turn::default(),
         }
     }
@@ -116,7 +120,8 @@ impl IssuerKeys {
         if withdrawn.len() == before {
             return;
         }
-        self.ask_again.store(true, Ordering::SeqCst);
+        let eager_until = self.clock.now().plus(EAGER);
+        self.eager_until.store(eager_until.as_secs(), Ordering::SeqCst);
         if let Some(held) = self.snapshot.load_full() {
             // The text was read before. If it could not be read now, no key would be better than a withdrawn one.
             let left = KeySet::parse(&held.text).ok().map(|mut keys| {
@@ -196,8 +201,8 @@ impl IssuerKeys {
         let cooling = turn
             .last
             .is_some_and(|last| last <= now && now < last.plus(cooldown));
-        let asked_to = self.ask_again.swap(false, Ordering::SeqCst);
-        if asked_to || (!replaced && !cooling) {
+        let eager = now.as_secs() < self.eager_until.load(Ordering::SeqCst);
+        if !replaced && (!cooling || eager) {
             // Noted before the wait: a caller that goes away leaves the cooldown behind.
             turn.last = Some(now);
             "the last fetch was given up".clone_into(&mut turn.trouble);

@@ -97,7 +97,7 @@ impl Authority {
             grants: BTreeSet::from([GrantType::AuthorizationCode, GrantType::RefreshToken]),
             authentication: Authentication::Public,
             allowance: ScopeSet::new(),
-            // Those of the document, as far as it was read lately: a gateway reads it too where a token does not say.
+            // Those of the document, as far as it was read lately: no gateway reads it by itself where a token does not say.
             keys: self.kept_document_keys(id),
         })
     }

@@ -18,8 +18,10 @@ use super::{Error, Keyring};
 
 /// How often the shelf is asked for its generation. Everybody is to notice a change within a second.
 pub(super) const POLL: Duration = Duration::from_millis(500);
-/// How often it is looked what is due, and the uses of keys go on record.
-const PLAN: Duration = Duration::from_secs(60);
+/// How often it is looked what is due.
+const PLAN: Duration = Duration::from_secs(10);
+/// How often the uses of keys go on record.
+const USES: Duration = Duration::from_secs(60);
 /// Longest wait after failures that follow each other.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// A place for private keys that does not answer is asked again this often: signing stands still until it does.
@@ -91,7 +93,7 @@ impl Rotator {
                 plan.note("do what is due with the keys", outcome);
             }
             self.record_changes().await;
-            if used.elapsed() >= PLAN {
+            if used.elapsed() >= USES {
                 used = Instant::now();
                 self.record_uses(&mut counted).await;
             }

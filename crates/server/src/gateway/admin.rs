@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use portcullis_guard::Reason;
 
 use super::{Shared, refused};
+use crate::custody::{self, Keyring};
 use crate::sink::AuditLog;
 
 /// What calls need beyond the gateway itself, for `/readyz`.
@@ -31,7 +32,7 @@ impl Readiness for AuditLog {
 }
 
 /// The admin listener's routes.
-pub(super) fn routes(shared: &Arc<Shared>) -> Router {
+pub(super) fn routes(shared: &Arc<Shared>, keyring: Arc<Keyring>) -> Router {
     let (ready, metrics) = (Arc::clone(shared), Arc::clone(shared));
     Router::new()
         .route("/healthz", get(async || "alive\n"))
@@ -47,7 +48,7 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router {
             get(async move || {
                 (
                     [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-                    text(&metrics),
+                    text(&metrics, &keyring),
                 )
             }),
         )
@@ -63,7 +64,7 @@ fn state(shared: &Shared) -> Result<(), &'static str> {
 }
 
 /// The Prometheus text format. Reasons are slugs, so nothing needs escaping.
-fn text(shared: &Shared) -> String {
+fn text(shared: &Shared, keyring: &Keyring) -> String {
     let mut text = String::from(
         "# HELP portcullis_decisions_total Calls judged, by reason; `ok` is for those allowed.\n# TYPE portcullis_decisions_total counter\n",
     );
@@ -72,5 +73,7 @@ fn text(shared: &Shared) -> String {
             "portcullis_decisions_total{{reason=\"{reason}\"}} {count}\n"
         ));
     }
+    text.push_str(&shared.jwks.metrics());
+    text.push_str(&custody::metrics([(keyring.role(), keyring.uses())]));
     text
 }

@@ -13,13 +13,14 @@ use portcullis_core::audit::Ending;
 use portcullis_core::forward;
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::wire::{Era, Kind, Method};
-use portcullis_guard::{Arrival, REQUEST_ID, Reason, Stream, Ticket};
+use portcullis_guard::{Arrival, REQUEST_ID, Reason, SealedAnswer, Stream, Ticket};
 use portcullis_net::fetch::{Body, full};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Entry;
 use super::events;
 use super::list::{Filter, FilteredEvents, Streams, Unfit};
+use super::sealed::Change;
 use super::upstream::{CallInfo, Principal, UpstreamError};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -31,6 +32,8 @@ pub(super) struct Answered<'a> {
     pub(super) who: &'a Arc<VerifiedIdentity>,
     pub(super) principal: Principal,
     pub(super) info: CallInfo,
+    /// Seals its result.
+    pub(super) sealed: Option<SealedAnswer>,
 }
 
 impl Answered<'_> {
@@ -129,12 +132,15 @@ impl Answered<'_> {
         body: Body,
     ) -> Result<(Body, Option<Bytes>), UpstreamError> {
         let streams = match self.info.method {
+            Method::ToolsCall | Method::Initialize | Method::Discover => {
+                return match self.change() {
+                    Some(change) => self.changed(status, headers, body, change).await,
+                    None => Ok((body, None)),
+                };
+            }
             Method::ToolsList => Streams::TheList,
             Method::OpenStream => Streams::AnySession,
-            Method::Initialize
-            | Method::Ping
-            | Method::Discover
-            | Method::ToolsCall
+            Method::Ping
             | Method::ResourcesList
             | Method::ResourcesTemplatesList
             | Method::ResourcesRead
@@ -162,27 +168,78 @@ impl Answered<'_> {
                 detail: "a list of tools came encoded, which nobody asked for",
             });
         }
-        let filter = Filter {
-            policy: self.entry.shared.guard.policy(),
-            who: Arc::clone(self.who),
-            server: self.entry.endpoint.server().clone(),
-            catalogue: Arc::clone(&self.entry.shared.catalogue),
-        };
-        match media_type(headers) {
-            Some(MediaType::Json) => Ok((full(filter.json(body).await?), None)),
-            Some(MediaType::EventStream) => Ok((
+        let filter = self.filter();
+        match (media_type(headers), self.again(&filter)) {
+            (Some(MediaType::Json), _) => Ok((full(filter.json(body).await?), None)),
+            (Some(MediaType::EventStream), Some(again)) => Ok((again.events(body), Some(self.farewell()))),
+            (Some(MediaType::EventStream), None) => Ok((
                 Body::new(FilteredEvents::new(body, filter, streams)),
                 Some(self.farewell()),
             )),
-            None => Err(UpstreamError::BadAnswer {
+            (None, _) => Err(UpstreamError::BadAnswer {
                 detail: "its content type is neither JSON nor an event stream",
+            }),
+        }
+    }
+
+    fn filter(&self) -> Filter {
+        let guard = &self.entry.shared.guard;
+        let server = self.entry.endpoint.server();
+        Filter {
+            policy: guard.policy(),
+            who: Arc::clone(self.who),
+            server: server.clone(),
+            catalogue: Arc::clone(&self.entry.shared.catalogue),
+            sealing: guard.sealing().cloned(),
+        }
+    }
+
+    /// What sealed fields make of the answer.
+    fn change(&self) -> Option<Change> {
+        if let Some(answer) = &self.sealed {
+            return Some(Change::Seal(answer.clone()));
+        }
+        let server = self.entry.endpoint.server();
+        let sealing = self.entry.shared.guard.sealing()?;
+        let greets = matches!(self.info.method, Method::Initialize | Method::Discover);
+        (greets && sealing.is_for(server)).then(|| Change::Announce(sealing.capability(server)))
+    }
+
+    /// What sealed fields make of a session's own stream.
+    fn again(&self, filter: &Filter) -> Option<Change> {
+        let session = self.info.session.clone()?;
+        let sealing = self.entry.shared.guard.sealing()?;
+        let server = self.entry.endpoint.server();
+        let own = self.info.method == Method::OpenStream && sealing.is_for(server);
+        own.then(|| Change::Again {
+            sealed: Arc::clone(&self.entry.repeated),
+            session,
+            filter: Box::new(filter.clone()),
+        })
+    }
+
+    /// The answer as it has to be changed, and nothing else: what is neither JSON nor events could hold anything.
+    async fn changed(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Body,
+        change: Change,
+    ) -> Result<(Body, Option<Bytes>), UpstreamError> {
+        let readable = !headers.contains_key(CONTENT_ENCODING);
+        match media_type(headers).filter(|_| readable) {
+            Some(MediaType::Json) => Ok((full(change.json(body).await?), None)),
+            Some(MediaType::EventStream) => Ok((change.events(body), Some(self.farewell()))),
+            None if self.sealed.is_none() && !status.is_success() => Ok((body, None)),
+            None => Err(UpstreamError::BadAnswer {
+                detail: "it cannot be looked into, as it has to be",
             }),
         }
     }
 
     fn farewell(&self) -> Bytes {
         let reason = Reason::Upstream(UpstreamError::BadAnswer {
-            detail: "a list of tools cannot be read",
+            detail: "a message that has to be looked into may not be passed on",
         });
         let guard = &self.entry.shared.guard;
         let answer = guard.answer(&self.entry.endpoint, self.arrival, self.info.id.as_ref(), &reason);

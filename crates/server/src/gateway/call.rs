@@ -1,17 +1,22 @@
 //! One request at an MCP endpoint, from head to answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use portcullis_core::audit::Ending;
-use portcullis_core::forward;
 use portcullis_core::wire::{self, RequestId};
-use portcullis_guard::{Admitted, Arrival, ENDPOINT_METHODS, Reason, Refusal, Stream, Ticket};
+use portcullis_core::{forward, seal};
+use portcullis_guard::{
+    Admitted, Arrival, ENDPOINT_METHODS, Reason, Refusal, SEAL_METHODS, SealedAnswer, Stream, Ticket,
+};
+
+use serde_json::json;
 
 use super::answer::Answered;
 use super::upstream::{CallInfo, Principal, UpstreamError};
@@ -22,6 +27,8 @@ use crate::http::Peer;
 /// have sent everything, and a connection that is closed on unread bytes takes the answer with it (RFC 9112
 /// §9.6).
 const DISCARDED_BYTES: usize = 64 * 1024 * 1024;
+/// Largest body with which a sealed session is asked for.
+const HANDSHAKE_BYTES: usize = 64 * 1024;
 /// For how long.
 const DISCARDED_TIME: Duration = Duration::from_secs(2);
 
@@ -45,10 +52,11 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
         shared,
         endpoint,
         upstream,
+        ..
     } = entry;
     let (head, mut body) = request.into_parts();
     let who = shared.guard.authenticate(endpoint, arrival, &head).await?;
-    let body = match read(entry, &mut body).await {
+    let body = match read(entry, &mut body, shared.body_bytes).await {
         Ok(body) => body,
         Err(reason) => {
             let too_large = matches!(reason, Reason::BodyTooLarge { .. });
@@ -59,7 +67,11 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
             return Err(refusal);
         }
     };
-    let Admitted { permit, mut ticket } = shared.guard.admit(endpoint, arrival, &who, &head, body).await?;
+    let Admitted {
+        permit,
+        mut ticket,
+        answer,
+    } = shared.guard.admit(endpoint, arrival, &who, &head, body).await?;
 
     let info = CallInfo::of(permit.call());
     let principal = Principal::of(&who);
@@ -73,7 +85,10 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
         .then(|| endpoint.sessions().streams().open(principal.clone()))
         .transpose()
         .map_err(|reason| shared.guard.answer(endpoint, arrival, info.id.as_ref(), &reason))?;
-    let outbound = forward::outbound(permit, &head.headers, upstream.credential());
+    if let (Some(answer), Some(session), Some(id)) = (&answer, &info.session, &info.id) {
+        remember(entry, session, id, answer);
+    }
+    let outbound = forward::outbound(permit, &unsealed(&head.headers), upstream.credential());
     ticket.forwarded();
     match upstream.call(&principal, outbound, &info).await {
         Ok(response) => {
@@ -83,11 +98,71 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
                 who: &who,
                 principal,
                 info,
+                sealed: answer,
             };
             pass_on(answered, stream, response, ticket).await
         }
         Err(error) => Err(failed(entry, arrival, info.id.as_ref(), error, ticket)),
     }
+}
+
+/// `POST {path}/seal` agrees on a session for sealed fields, `DELETE` ends all that the caller has.
+pub(super) async fn seal_session(entry: &Entry, request: Request<Body>) -> Response<Body> {
+    if !matches!(*request.method(), Method::POST | Method::DELETE) {
+        return refused(&Reason::MethodNotAllowed { allow: SEAL_METHODS });
+    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let arrival = entry.shared.guard.arrival(peer);
+    match agreed(entry, &arrival, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response().map(Body::from),
+    }
+}
+
+async fn agreed(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+    let Entry { shared, endpoint, .. } = entry;
+    let (head, mut body) = request.into_parts();
+    let who = shared.guard.authenticate(endpoint, arrival, &head).await?;
+    let body = match read(entry, &mut body, HANDSHAKE_BYTES).await {
+        Ok(body) => body,
+        Err(reason) => return Err(shared.guard.refuse(endpoint, arrival, Some(&who), reason).await),
+    };
+    let answer = shared
+        .guard
+        .seal_session(endpoint, arrival, &who, &head, &body)
+        .await?;
+    let mut response = match answer {
+        Some(answer) => Response::new(Body::from(json!({ "answer": answer }).to_string())),
+        None => Response::new(Body::empty()),
+    };
+    if http_body::Body::is_end_stream(response.body()) {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Should the result come again on the session's own stream, it is sealed there too.
+fn remember(entry: &Entry, session: &str, id: &RequestId, answer: &SealedAnswer) {
+    if let Some(ended) = entry.repeated.note(session, id.clone(), answer.clone()) {
+        entry.endpoint.sessions().end(&ended);
+    }
+}
+
+/// The headers without those that mirror a sealed argument: the server sees neither ciphertext nor a header that
+/// contradicts the body.
+fn unsealed(headers: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let sealed = |name: &HeaderName, value: &HeaderValue| {
+        let value = value.as_bytes();
+        name.as_str().starts_with("mcp-param-") && value.starts_with(seal::PREFIX.as_bytes())
+    };
+    if !headers.iter().any(|(name, value)| sealed(name, value)) {
+        return Cow::Borrowed(headers);
+    }
+    let kept = headers.iter().filter(|(name, value)| !sealed(name, value));
+    Cow::Owned(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 async fn pass_on(
@@ -126,8 +201,7 @@ fn failed(
 }
 
 /// The whole body, within its limits. A declared length past the limit is refused unread.
-async fn read(entry: &Entry, body: &mut Body) -> Result<Bytes, Reason> {
-    let limit = entry.shared.body_bytes;
+async fn read(entry: &Entry, body: &mut Body, limit: usize) -> Result<Bytes, Reason> {
     let declared = http_body::Body::size_hint(body).lower();
     if declared > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(Reason::BodyTooLarge { limit });

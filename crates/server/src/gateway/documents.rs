@@ -8,19 +8,18 @@ use axum::routing::any;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use portcullis_core::oauth::metadata::{PROTECTED_RESOURCE, ProtectedResourceMetadata};
 use portcullis_guard::Reason;
 
 use super::{Shared, refused};
 use crate::custody::Keyring;
+use crate::http::Peer;
 
 /// Where the gateway's keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// RFC 7517 §8.5.2.
-const JWK_SET: &str = "application/jwk-set+json";
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// The documents' routes.
@@ -38,7 +37,7 @@ pub(super) fn routes(shared: &Arc<Shared>, keyring: Arc<Keyring>) -> Router {
         }
         router = router.route(&address.metadata_path(), page.route());
     }
-    router.route(JWKS_PATH, Page::Keys(keyring).route())
+    router.route(JWKS_PATH, Page::Keys(Arc::clone(shared), keyring).route())
 }
 
 /// One document. Made anew for each reader, so that policy and keys may change while the gateway runs.
@@ -49,20 +48,20 @@ enum Page {
         portcullis_core::ids::ServerName,
         portcullis_core::ids::ResourceUri,
     ),
-    Keys(Arc<Keyring>),
+    Keys(Arc<Shared>, Arc<Keyring>),
 }
 
 impl Page {
     fn route(self) -> axum::routing::MethodRouter {
         any(move |request: Request<Body>| {
-            let response = self.answer(request.method(), request.headers());
+            let response = self.answer(&request);
             async move { response }
         })
     }
 
-    fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Body> {
-        let mut response = match *method {
-            Method::GET | Method::HEAD => self.read(headers),
+    fn answer(&self, request: &Request<Body>) -> Response<Body> {
+        let mut response = match *request.method() {
+            Method::GET | Method::HEAD => self.read(request),
             // Any page may read what anyone may read. Clients in browsers send `MCP-Protocol-Version`, which
             // asks first.
             Method::OPTIONS => {
@@ -85,7 +84,7 @@ impl Page {
         response
     }
 
-    fn read(&self, headers: &HeaderMap) -> Response<Body> {
+    fn read(&self, request: &Request<Body>) -> Response<Body> {
         match self {
             Self::Resource(shared, server, resource) => {
                 let metadata = ProtectedResourceMetadata {
@@ -108,20 +107,10 @@ impl Page {
                 let body = serde_json::to_vec(&metadata).unwrap_or_default();
                 document(body.into(), "application/json")
             }
-            Self::Keys(keyring) => {
-                let keys = keyring.jwks();
-                let etag = HeaderValue::from_str(keys.etag()).ok();
-                let mut response = if etag.as_ref().is_some_and(|etag| is_known(headers, etag)) {
-                    let mut response = document(Bytes::new(), JWK_SET);
-                    *response.status_mut() = StatusCode::NOT_MODIFIED;
-                    response
-                } else {
-                    document(keys.bytes(), JWK_SET)
-                };
-                if let Some(etag) = etag {
-                    response.headers_mut().insert(ETAG, etag);
-                }
-                response
+            Self::Keys(shared, keyring) => {
+                let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+                let now = shared.guard.clock().now();
+                shared.jwks.answer(&keyring.jwks(), request.headers(), peer, now)
             }
         }
     }
@@ -136,16 +125,4 @@ fn document(body: Bytes, media_type: &'static str) -> Response<Body> {
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
-}
-
-/// RFC 9110 §13.1.2, with the weak comparison it wants.
-fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let Ok(etag) = etag.to_str() else { return false };
-    let strong = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).to_owned();
-    headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == "*" || strong(tag) == strong(etag))
 }

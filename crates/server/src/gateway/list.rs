@@ -12,7 +12,7 @@ use portcullis_core::forward::{InvalidList, filter_list};
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::ids::ServerName;
 use portcullis_core::policy::Policy;
-use portcullis_guard::UpstreamError;
+use portcullis_guard::{Sealing, UpstreamError};
 use portcullis_net::fetch::Body;
 
 use super::catalogue::Catalogue;
@@ -30,15 +30,31 @@ pub(super) struct Filter {
     pub(super) who: Arc<VerifiedIdentity>,
     pub(super) server: ServerName,
     pub(super) catalogue: Arc<Catalogue>,
+    pub(super) sealing: Option<Arc<Sealing>>,
 }
 
 impl Filter {
     fn apply(&self, message: &[u8]) -> Result<Vec<u8>, InvalidList> {
-        let list = filter_list(message, &mut |tool| {
-            self.policy.may_list(&self.who, &self.server, tool)
-        })?;
+        let seals = |tool: &_| self.sealing.as_ref()?.describe(&self.server, tool);
+        let list = filter_list(
+            message,
+            &mut |tool| self.policy.may_list(&self.who, &self.server, tool),
+            &seals,
+        )?;
         self.catalogue.note(&self.server, list.seen);
         Ok(list.body)
+    }
+
+    /// A message of a session's stream: a list is filtered, and everything else passes.
+    pub(super) fn passing(&self, message: &[u8]) -> Result<Vec<u8>, Unfit> {
+        match self.apply(message) {
+            Ok(filtered) => Ok(filtered),
+            Err(InvalidList::NotAList) => Ok(message.to_vec()),
+            Err(error) => {
+                tracing::warn!(server = %self.server, %error, "a stream with a list of tools was ended");
+                Err(Unfit::Unreadable)
+            }
+        }
     }
 
     /// A whole JSON answer.
@@ -58,19 +74,19 @@ impl Filter {
     }
 }
 
-async fn whole(mut body: Body) -> Result<BytesMut, UpstreamError> {
+pub(super) async fn whole(mut body: Body) -> Result<BytesMut, UpstreamError> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "a list of tools broke off");
             UpstreamError::BadAnswer {
-                detail: "a list of tools broke off",
+                detail: "a message that has to be looked into broke off",
             }
         })?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len().saturating_add(data.len()) > LIST_BYTES {
             return Err(UpstreamError::BadAnswer {
-                detail: "a list of tools is too large",
+                detail: "a message that has to be looked into is too large",
             });
         }
         bytes.extend_from_slice(data);
@@ -95,6 +111,19 @@ pub(super) enum Unfit {
     TooLarge,
     #[error("a list of tools cannot be read")]
     Unreadable,
+    #[error("a result cannot be sealed")]
+    NotSealed,
+}
+
+impl Unfit {
+    /// What is said of the server's answer.
+    pub(super) fn detail(self) -> &'static str {
+        match self {
+            Self::TooLarge => "an event is too large to be looked into",
+            Self::Unreadable => "a message that has to be looked into cannot be read",
+            Self::NotSealed => "its result cannot be sealed, as it has to be",
+        }
+    }
 }
 
 /// A stream of events in which lists of tools are filtered. Everything else passes as it came, when it came.

@@ -15,6 +15,7 @@ pub mod catalogue;
 mod documents;
 mod events;
 mod list;
+mod sealed;
 pub mod stdio;
 pub mod upstream;
 
@@ -32,7 +33,9 @@ use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::custody::Keyring;
+use crate::http::JwksPage;
 use catalogue::Catalogue;
+use sealed::Repeated;
 use upstream::Upstream;
 
 pub use addresses::{Address, addresses};
@@ -83,6 +86,7 @@ struct Shared {
     addresses: Vec<Address>,
     authorization_servers: Vec<Issuer>,
     catalogue: Arc<Catalogue>,
+    jwks: JwksPage,
     body_bytes: usize,
     body_time: Duration,
     stream_silence: Duration,
@@ -96,6 +100,7 @@ struct Entry {
     shared: Arc<Shared>,
     endpoint: Endpoint,
     upstream: Arc<dyn Upstream>,
+    repeated: Arc<Repeated>,
 }
 
 impl Gateway {
@@ -121,15 +126,17 @@ impl Gateway {
             public_url: settings.public_url,
             authorization_servers: settings.authorization_servers,
             catalogue: Arc::clone(&catalogue),
+            jwks: JwksPage::new(),
             body_bytes: settings.body_bytes,
             body_time: settings.body_time,
             stream_silence: settings.stream_silence,
             readiness: settings.readiness,
             stop,
         });
-        let mut router = documents::routes(&shared, keyring);
+        let mut router = documents::routes(&shared, Arc::clone(&keyring));
         for server in settings.servers {
             let sessions = Arc::new(Sessions::new());
+            let repeated = Arc::new(Repeated::default());
             for address in shared
                 .addresses
                 .iter()
@@ -145,18 +152,31 @@ impl Gateway {
                         Arc::clone(&sessions),
                     ),
                     upstream: Arc::clone(&server.upstream),
+                    repeated: Arc::clone(&repeated),
                 });
+                let sealing_entry = Arc::clone(&entry);
                 let guarded = any(move |request: Request<Body>| {
                     let entry = Arc::clone(&entry);
                     async move { call::guarded(&entry, request).await }
                 });
                 router = router.route(&address.path, guarded);
+                if shared
+                    .guard
+                    .sealing()
+                    .is_some_and(|sealing| sealing.is_for(&server.name))
+                {
+                    let agreeing = any(move |request: Request<Body>| {
+                        let entry = Arc::clone(&sealing_entry);
+                        async move { call::seal_session(&entry, request).await }
+                    });
+                    router = router.route(&format!("{}/seal", address.path), agreeing);
+                }
             }
         }
         let router = router.fallback(async || refused(&Reason::NotFound));
         Ok(Self {
             router: router.layer(map_response(as_declared)),
-            admin: admin::routes(&shared).layer(map_response(as_declared)),
+            admin: admin::routes(&shared, Arc::clone(&keyring)).layer(map_response(as_declared)),
             catalogue,
         })
     }

@@ -1,0 +1,157 @@
+//! What the server says of sealed fields, and what follows from it for one call.
+
+use std::sync::Arc;
+
+use portcullis_core::ids::{Issuer, ServerName, Subject, ToolName};
+use portcullis_core::jose::base64url;
+use portcullis_core::jose::json::Object;
+use portcullis_core::oauth::client::Client;
+use portcullis_core::seal::{Parties, Pointers, Principal};
+use portcullis_core::secret::Secret;
+use portcullis_core::wire::SEALED_FIELDS;
+use rmcp::model::{ClientCapabilities, ErrorData};
+use serde_json::{Map, Value, json};
+
+use super::exchange::{Exchange, Fields, With};
+use super::keys::OwnKeys;
+use super::{SealMode, SealTrouble, SealedFields};
+use crate::error::Error;
+use crate::mcp::Link;
+use crate::tokens::Grant;
+
+/// JSON-RPC codes of the gateway for what is wrong with sealed fields, and with their session.
+const REFUSED: [i32; 2] = [-31_460, -31_461];
+
+/// What a tool's definition says, or the refusal of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) fields: SealedFields,
+    issuer: Issuer,
+    server: ServerName,
+}
+
+/// The extension among the client's capabilities.
+pub(crate) fn agent_capabilities() -> ClientCapabilities {
+    let mut capabilities = ClientCapabilities::default();
+    let version = Map::from_iter([("version".to_owned(), json!(1))]);
+    capabilities.extensions = Some([(SEALED_FIELDS.to_owned(), version)].into());
+    capabilities
+}
+
+/// Whether a call was refused because of its sealed fields, so that it can be repeated with what is told there.
+pub(crate) fn is_seal_error(error: &ErrorData) -> bool {
+    REFUSED.contains(&error.code.0)
+}
+
+impl Told {
+    /// Whether everything that was to be sealed before still is.
+    pub(crate) fn covers(&self, then: &SealedFields) -> bool {
+        let within = |then: &[String], now: &[String]| then.iter().all(|pointer| now.contains(pointer));
+        within(&then.arguments, &self.fields.arguments) && within(&then.result, &self.fields.result)
+    }
+
+    /// Reads the member of a tool's `_meta`, or of the refusal's `data`.
+    pub(crate) fn read(said: &Value) -> Result<Self, SealTrouble> {
+        let texts = |name: &str| -> Option<Vec<String>> {
+            let items = said.get(name)?.as_array()?;
+            items.iter().map(|item| Some(item.as_str()?.to_owned())).collect()
+        };
+        let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
+        if said.get("version") != Some(&json!(1)) {
+            return Err(SealTrouble::Told("it is of another version"));
+        }
+        Ok(Self {
+            fields: SealedFields {
+                arguments: texts("arguments").ok_or(SealTrouble::Told("it names no `arguments`"))?,
+                result: texts("result").ok_or(SealTrouble::Told("it names no `result`"))?,
+            },
+            issuer: Issuer::parse(text("issuer")).map_err(|_| SealTrouble::Told("its `issuer` is none"))?,
+            server: ServerName::parse(text("server"))
+                .map_err(|_| SealTrouble::Told("its `server` is none"))?,
+        })
+    }
+
+    fn fields(&self) -> Result<Fields, SealTrouble> {
+        let pointers = |texts: &[String]| {
+            Pointers::parse(texts.iter().map(String::as_str))
+                .map_err(|_| SealTrouble::Told("it names a place that is none"))
+        };
+        Ok(Fields {
+            arguments: pointers(&self.fields.arguments)?,
+            result: pointers(&self.fields.result)?,
+        })
+    }
+}
+
+impl Link<'_> {
+    /// What is sealed of this tool, as its definition says or as it was once told: less than that is not believed.
+    pub(crate) fn settled(&self, tool: &str, now: Option<&Told>, grant: &Grant) -> Result<(), SealTrouble> {
+        let Some(then) = grant.sealed.get(tool) else {
+            return Ok(());
+        };
+        if now.is_some_and(|now| now.covers(then)) {
+            Ok(())
+        } else {
+            Err(SealTrouble::ToldLess)
+        }
+    }
+
+    /// What seals one call.
+    pub(crate) async fn exchange(&self, tool: &str, told: &Told, grant: &Grant) -> Result<Exchange, Error> {
+        let server = self.server;
+        let trouble = |error: SealTrouble| Error::sealing(server.as_str(), &error);
+        let token = self
+            .token
+            .ok_or_else(|| Error::NotLoggedIn(server.as_str().to_owned()))?;
+        let keys = grant.client.keys().and_then(OwnKeys::open);
+        let keys = Arc::new(keys.ok_or_else(|| trouble(SealTrouble::NoKeys))?);
+        let parties = parties(told, grant, token).map_err(trouble)?;
+        let gateway = self.inner.gateway_keys(server).await?;
+        let with = match self.inner.seal_mode {
+            SealMode::EachField => With::Keys,
+            SealMode::Session => With::Session(
+                self.inner
+                    .seal_session(server, token, &parties, &keys, &gateway)
+                    .await?,
+            ),
+        };
+        let tool =
+            ToolName::parse(tool).map_err(|_| trouble(SealTrouble::Told("the tool has no usable name")))?;
+        let fields = told.fields().map_err(trouble)?;
+        let clock = Arc::clone(&self.inner.clock);
+        Ok(Exchange::new((tool, fields), parties, keys, gateway, with, clock))
+    }
+}
+
+/// Both sides bind the fields to the same: a server that says of itself what the login does not bear out gets nothing that
+/// opens.
+fn parties(told: &Told, grant: &Grant, token: &Secret) -> Result<Parties, SealTrouble> {
+    // The resource is an address of the gateway that seals for it.
+    let of_gateway = grant
+        .resource
+        .as_str()
+        .strip_prefix(told.issuer.as_str())
+        .is_some_and(|path| path.starts_with('/'));
+    if !of_gateway {
+        return Err(SealTrouble::Told("its `issuer` is not where the server is"));
+    }
+    Ok(Parties {
+        principal: Principal {
+            issuer: grant.issuer.clone(),
+            subject: subject(token).ok_or(SealTrouble::Told("the access token names no subject"))?,
+            client: Client::from(grant.client.clone()).id,
+        },
+        gateway: told.issuer.clone(),
+        resource: grant.resource.clone(),
+        server: told.server.clone(),
+    })
+}
+
+/// Whom the token is about. Not to be believed, only to be repeated: the gateway knows it by itself, and opens nothing that
+/// is bound to someone else.
+fn subject(token: &Secret) -> Option<Subject> {
+    let payload = token.reveal().split('.').nth(1)?;
+    let payload = base64url::decode(payload).ok()?;
+    let claims = Object::parse(&payload).ok()?;
+    Subject::parse(claims.get("sub")?.as_text()?).ok()
+}
