@@ -256,7 +256,7 @@ fn others(rows: &[Row], tools: Option<&Path>) -> Result<String, Failure> {
     let mut node = Command::new(tools.join("node_modules/.bin/node"));
     node.arg(scripts.join("jose.mjs")).env("PORTCULLIS_TOOLS", tools);
     let mut python = Command::new(tools.join("venv/bin/python"));
-    python.arg(scripts.join("jwcrypto.py"));
+    python.arg(scripts.join("with_jwcrypto.py"));
     let mut text = String::from(
         "The same messages (compact, same algorithms, same sizes) by two other implementations, times of one operation:\n\n\
          | | encrypt | Portcullis is faster by | decrypt | Portcullis is faster by |\n|---|---|---|---|---|\n",
