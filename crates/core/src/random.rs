@@ -19,8 +19,7 @@ pub struct RandomUnavailable;
 /// # Errors
 /// [`RandomUnavailable`] as [`SecureRandom::fill`].
 pub fn token<const N: usize>(random: &dyn SecureRandom) -> Result<String, RandomUnavailable> {
-    use base64::Engine as _;
     let mut bytes = [0_u8; N];
     random.fill(&mut bytes)?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    Ok(base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes))
 }

@@ -5,8 +5,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 use http::HeaderMap;
 
 use super::Error;
@@ -204,7 +203,7 @@ fn decoded(value: &str) -> Option<Cow<'_, str>> {
         .strip_prefix("=?base64?")
         .and_then(|rest| rest.strip_suffix("?="))
     {
-        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?)
+        Some(encoded) => String::from_utf8(STANDARD.decode_to_vec(encoded).ok()?)
             .ok()
             .map(Cow::Owned),
         None => Some(Cow::Borrowed(value)),

@@ -1,8 +1,5 @@
 //! Making messages.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::content::{self, ContentKey, IV_BYTES, TAG_BYTES};
 use super::{ContentEncryption, Error, HEADER_BYTES, KeyManagement, Protected, SharedKey, header, wrap};
 use crate::jose::base64url;
@@ -154,8 +151,8 @@ impl Prepared {
         [between, end]: [&str; 2],
     ) -> Result<String, Error> {
         const FAILED: Error = Error::Primitive("write the message");
-        let texts = base64::encoded_len(plaintext.len(), false)
-            .zip(base64::encoded_len(TAG_BYTES, false))
+        let texts = base64url::encoded_len(plaintext.len())
+            .zip(base64url::encoded_len(TAG_BYTES))
             .ok_or(FAILED)?;
         let total = [prefix.len(), texts.0, between.len(), texts.1, end.len()]
             .into_iter()
@@ -185,7 +182,7 @@ impl Prepared {
             bytes.copy_from_slice(from);
             read += bytes.len();
             let place = out.get_mut(written..).ok_or(FAILED)?;
-            written += URL_SAFE_NO_PAD.encode_slice(bytes, place).map_err(|_| FAILED)?;
+            written += base64url::encode_into(bytes, place).ok_or(FAILED)?;
         }
         written = copy(&mut out, between, written).ok_or(FAILED)?;
         written = copy(&mut out, &base64url::encode(tag), written).ok_or(FAILED)?;

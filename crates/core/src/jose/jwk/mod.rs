@@ -7,6 +7,7 @@ mod members;
 mod problem;
 mod public;
 mod published;
+mod roca;
 mod set;
 mod signing;
 mod thumbprint;

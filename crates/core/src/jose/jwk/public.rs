@@ -7,7 +7,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::members::{holds_private_material, required, required_bytes};
-use super::{KeyProblem, Thumbprint};
+use super::{KeyProblem, Thumbprint, roca};
 use crate::jose::json::Object;
 use crate::jose::{SignatureAlgorithm, base64url};
 
@@ -138,7 +138,8 @@ const ML_DSA_65_SPKI: &[u8] = &[
 ];
 
 /// A public key, whatever it is for. Every one of them was checked: a point is on its curve and has no small order,
-/// an RSA modulus has 2048 to 8192 bits, and each text is the one spelling of its bytes (RFC 7515 §2).
+/// an RSA modulus has 2048 to 8192 bits and not the fingerprint of primes that can be guessed (CVE-2017-15361), and each
+/// text is the one spelling of its bytes (RFC 7515 §2).
 ///
 /// Outside of this crate it can be looked into and not be put together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -412,6 +413,7 @@ impl PublicKey {
             || e_last % 2 == 0
             || one
             || e.len() > RSA_EXPONENT_BYTES
+            || roca::has_fingerprint(n)
         {
             return Err(KeyProblem::Unacceptable);
         }

@@ -118,7 +118,6 @@ impl PublicJwk {
     /// The JWK (RFC 7517 §4).
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
-        use base64::Engine as _;
         let mut jwk = Map::new();
         for (name, value) in self.key.members() {
             jwk.insert(name.to_owned(), value.into());
@@ -129,7 +128,7 @@ impl PublicJwk {
         jwk.insert("key_ops".to_owned(), json!(self.algorithm.public_operations()));
         if let Some(own) = self.chain.first() {
             // RFC 7517 §4.7: base64, not base64url.
-            let standard = |der: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(der);
+            let standard = |der: &Vec<u8>| base64_simd::STANDARD.encode_to_string(der);
             jwk.insert("x5c".to_owned(), self.chain.iter().map(standard).collect());
             jwk.insert(
                 "x5t#S256".to_owned(),

@@ -44,6 +44,23 @@ impl VerificationKey {
         Self::from_public(&public, algorithm, kid)
     }
 
+    /// As [`Self::parse`], for this algorithm: of a key that came with a message and is for no other.
+    ///
+    /// # Errors
+    /// [`KeyProblem`]; [`KeyProblem::AlgorithmMismatch`] when its `alg` or its type is for another algorithm.
+    pub(in crate::jose) fn for_algorithm(
+        jwk: &Object<'_>,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<Self, KeyProblem> {
+        let public = PublicKey::from_jwk(jwk)?;
+        Intent::VERIFY.check(jwk)?;
+        let named = self::algorithm(jwk, KeyProblem::NotForVerifying)?;
+        if named.is_some_and(|named| named != algorithm) {
+            return Err(KeyProblem::AlgorithmMismatch);
+        }
+        Self::from_public(&public, algorithm, members::kid(jwk)?)
+    }
+
     /// From a public key and the one algorithm it is for.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! The token request (RFC 6749 §3.2, §4.1.3, §4.4.2, §6) and client authentication (RFC 6749 §2.3.1).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::STANDARD;
 
 use super::Refusal;
 use super::client::GrantType;
@@ -87,7 +86,7 @@ fn basic(header: &str) -> Option<(ClientId, Opaque)> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let pair = String::from_utf8(STANDARD.decode(encoded.trim_start_matches(' ')).ok()?).ok()?;
+    let pair = String::from_utf8(STANDARD.decode_to_vec(encoded.trim_start_matches(' ')).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;
     let id = ClientId::parse(&form_decoded(id)?).ok()?;
     Some((id, Opaque::presented(&form_decoded(secret)?)))
