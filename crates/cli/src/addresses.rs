@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
-use crate::home::{Home, write_private};
+use crate::files::write_private;
+use crate::home::Home;
 
 /// Where `up` listens when nothing else is said: gateway, authority and admin on three ports in a row.
 pub(crate) const DEFAULT: &str = "127.0.0.1:8420";

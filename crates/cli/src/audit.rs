@@ -1,5 +1,6 @@
 //! `portcullis audit tail|query|verify`: reads the log's files. A server may be writing them at the same time.
 
+mod names;
 mod query;
 mod show;
 mod tail;
@@ -26,11 +27,13 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// The newest records, one line each
-    #[command(after_help = "Example:\n  portcullis audit tail -f --data ./data")]
+    #[command(
+        after_help = "Examples:\n  portcullis audit tail -f --data ./data\n  portcullis audit tail -n 50 --config gateway.toml"
+    )]
     Tail(tail::Args),
     /// The records that fit
     #[command(
-        after_help = "Examples:\n  portcullis audit query --denied --since 1h\n  portcullis audit query --tool delete_all_notes --json"
+        after_help = "Examples:\n  portcullis audit query --denied --since 1h\n  portcullis audit query --tool delete_all_notes --json --config gateway.toml"
     )]
     Query(query::Args),
     /// Check the hash chain over all files: has a record been changed, or is one missing?
@@ -42,8 +45,11 @@ enum Command {
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Place {
     /// The data folder that `portcullis up` made [default: the user's own]
-    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "dir"])]
     data: Option<PathBuf>,
+    /// The configuration of a gateway or authority
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    config: Option<PathBuf>,
     /// The folder of the log itself
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -51,9 +57,16 @@ struct Place {
 
 impl Place {
     fn folder(&self) -> Result<PathBuf, Failure> {
-        match &self.dir {
-            Some(dir) => Ok(dir.clone()),
-            None => Ok(Home::find(self.data.as_deref())?.audit()),
+        match (&self.dir, &self.config) {
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, Some(file)) => match crate::config::load(file)?.audit {
+                Some(audit) => Ok(audit.dir),
+                None => Err(Failure::usage(format!(
+                    "{} has no `[audit]` section",
+                    file.display()
+                ))),
+            },
+            (None, None) => Ok(Home::find(self.data.as_deref())?.audit()),
         }
     }
 }
@@ -96,7 +109,7 @@ impl From<io::Error> for Trouble {
 fn files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let none = |detail: &str| {
         Failure::usage(format!("there is no audit log in {}{detail}", dir.display())).hint(
-            "name the folder that `portcullis up` made with --data DIR, or the log's own with --dir DIR",
+            "name the folder that `portcullis up` made with --data DIR, a configuration with --config FILE, or the log's own folder with --dir DIR",
         )
     };
     let files = sink::files(dir).map_err(|error| none(&format!(": {error}")))?;

@@ -1,13 +1,15 @@
 //! `portcullis config check|schema|show`
 
+mod named;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_server::config::{self, Config};
 
+use self::named::Named;
 use crate::failure::Failure;
-use crate::join;
 
 /// Arguments of `portcullis config`.
 #[derive(Debug, clap::Args)]
@@ -35,12 +37,17 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Json)]
         format: Format,
     },
-    /// Print what a configuration file means, defaults included; secrets stay where they are
-    #[command(after_help = "Example:\n  portcullis config show portcullis.toml")]
+    /// Print what a configuration file means as TOML, with what is not written in it; secrets stay where they are
+    #[command(
+        after_help = "Examples:\n  portcullis config show portcullis.toml\n  portcullis config show --json portcullis.toml"
+    )]
     Show {
         /// The file
         #[arg(default_value = "portcullis.toml")]
         file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -61,19 +68,33 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure>
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Show { file } => {
-            writeln!(out, "{:#?}", load(file)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Show { file, json } => show(file, *json, out),
     }
+}
+
+fn show(file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    let shown = config::Shown::parse(&text(file)?).map_err(|report| does_not_load(file, &report))?;
+    if json {
+        writeln!(out, "{:#}", shown.json())?;
+    } else {
+        writeln!(
+            out,
+            "# What {} means. Relative paths start in its folder.",
+            file.display()
+        )?;
+        write!(out, "{}", shown.toml())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn does_not_load(file: &Path, report: &config::Report) -> Failure {
+    Failure::usage(format!("{} does not load:\n{report}", file.display()))
+        .hint("nothing was started; correct the file and check it with `portcullis config check`")
 }
 
 /// Reads and validates a configuration file; its relative paths become relative to the file's folder.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
-    let config = Config::parse(&text(file)?).map_err(|report| {
-        Failure::usage(format!("{} does not load:\n{report}", file.display()))
-            .hint("nothing was started; correct the file and check it with `portcullis config check`")
-    })?;
+    let config = Config::parse(&text(file)?).map_err(|report| does_not_load(file, &report))?;
     Ok(at_home(config, file))
 }
 
@@ -118,14 +139,34 @@ fn check(file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failu
 
 /// A file that says nothing wrong itself: do the policies that it names load, and is the rest of what it names there?
 fn referred(config: &Config, file: &Path, json: bool, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    join::policy(config)?;
+    let named = Named::look(config);
+    let code = if named.findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    };
     if json {
-        writeln!(out, "[]")?;
-        return Ok(ExitCode::SUCCESS);
+        let findings = named.findings.iter().map(|finding| {
+            serde_json::json!({ "path": finding.path, "message": finding.message, "hint": finding.hint })
+        });
+        writeln!(out, "{:#}", serde_json::Value::from_iter(findings))?;
+        return Ok(code);
     }
-    writeln!(out, "{}: good", file.display())?;
-    for missing in config.files().into_iter().filter(|named| !named.exists()) {
-        writeln!(out, "  to be there before it starts: {}", missing.display())?;
+    for finding in &named.findings {
+        writeln!(
+            out,
+            "{}: {}: {}\n    hint: {}",
+            file.display(),
+            finding.path,
+            finding.message,
+            finding.hint
+        )?;
     }
-    Ok(ExitCode::SUCCESS)
+    if named.findings.is_empty() {
+        writeln!(out, "{}: good", file.display())?;
+    }
+    for note in &named.notes {
+        writeln!(out, "  {note}")?;
+    }
+    Ok(code)
 }

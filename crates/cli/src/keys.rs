@@ -12,26 +12,34 @@ mod simulate;
 use std::io::Write;
 use std::process::ExitCode;
 
-use portcullis_core::ids::KeyId;
 use portcullis_core::jose::jwk::Use;
-use portcullis_core::time::UnixTime;
+use portcullis_core::time::{Lifetime, UnixTime};
 
 use crate::failure::Failure;
 
 /// `portcullis keys`
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What scripts go by.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 a finding or a refusal, 2 a mistake in usage or configuration.";
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Signing and encryption keys, with their states, certificates and dates
-    #[command(after_help = "Example:\n  portcullis keys list --data ./data\n  portcullis keys list --json")]
+    #[command(
+        after_help = "Examples:\n  portcullis keys list --data ./data\n  portcullis keys list --json --config gateway.toml"
+    )]
     List(list::Args),
-    /// What will happen to the keys next
-    #[command(after_help = "Example:\n  portcullis keys plan --data ./data")]
+    /// What will happen to the keys if nobody does anything, and what each step waits for
+    #[command(
+        after_help = "Examples:\n  portcullis keys plan --data ./data\n  portcullis keys plan --days 90 --json --config gateway.toml"
+    )]
     Plan(plan::Args),
     /// Rotate now: new keys are published, and take over as soon as every verifier knows them
     #[command(after_help = "Example:\n  portcullis keys rotate --purpose sig --data ./data")]
@@ -46,21 +54,25 @@ enum Command {
     Publish(publish::Args),
     /// Ask an outside CA for a certificate: print a PKCS#10 request, signed by the key
     #[command(
-        after_help = "Example:\n  portcullis keys csr sig-2026-11-0badcafe --out request.pem --data ./data\n  portcullis keys csr --role gateway --out request.pem"
+        after_help = "Examples:\n  portcullis keys csr sig-2026-11-0badcafe --out request.pem --data ./data\n  portcullis keys csr --role gateway --out request.pem\n\nFor signing keys alone: an encryption key cannot sign a request, and is certified by the built-in CA, or by another from its public key."
     )]
     Csr(certificates::Csr),
     /// Take in a certificate chain of an outside CA, or a private key with one
     #[command(
-        after_help = "Example:\n  portcullis keys import --kid sig-2026-11-0badcafe --chain chain.pem --data ./data\n  portcullis keys import --key key.pem --purpose sig --chain chain.pem --role gateway"
+        after_help = "Examples:\n  portcullis keys import --kid sig-2026-11-0badcafe --chain chain.pem --data ./data\n  portcullis keys import --key key.pem --purpose sig --chain chain.pem --role gateway"
     )]
     Import(certificates::ImportArgs),
     /// Play a rotation policy through for years, without touching a key
-    #[command(after_help = "Example:\n  portcullis keys simulate --years 10 --svg rotation.svg")]
+    #[command(
+        after_help = "Examples:\n  portcullis keys simulate --years 10 --svg rotation.svg\n  portcullis keys simulate --validity 30d --days-between-ticks 3\n\nExit codes: 0 every promise was kept, 1 one was broken, 2 a policy that cannot work or another mistake in usage."
+    )]
     Simulate(simulate::Args),
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    // What was passed over or mended on the way is told of.
+    crate::logs::start();
     match &args.command {
         Command::List(args) => list::run(args, out)?,
         Command::Plan(args) => plan::run(args, out)?,
@@ -72,10 +84,6 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Fa
         Command::Simulate(args) => return simulate::run(args, out),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn kid(text: &str) -> Result<KeyId, String> {
-    KeyId::parse(text).map_err(|error| error.to_string())
 }
 
 fn purpose(text: &str) -> Result<Use, &'static str> {
@@ -104,6 +112,18 @@ fn day(at: UnixTime) -> String {
 /// As RFC 3339 writes it, in UTC.
 fn instant(at: UnixTime) -> String {
     jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| "-".to_owned(), |at| at.to_string())
+}
+
+/// In the largest unit that leaves no rest worth telling.
+fn length_text(length: Lifetime) -> String {
+    let secs = length.as_secs();
+    match secs {
+        0 => "no time".to_owned(),
+        1..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs / 60),
+        7200..172_800 => format!("{} h", secs / 3600),
+        _ => format!("{} days", secs / 86_400),
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ use crate::rings;
 /// cannot read the shelf must not start: a revoked key would count.
 pub(crate) fn follow(config: &Config, world: &World, issuers: &[TrustedIssuer]) -> Result<(), Failure> {
     let [shelf] = rings::shelves(config, ["authority"])?;
-    let watcher = Watcher::open(Arc::clone(&shelf)).map_err(cannot("read the authority's keys"))?;
+    let ledger = Arc::new(rings::ledger(config, "authority")?);
+    let watcher = Watcher::open(Arc::clone(&shelf), ledger).map_err(cannot("read the authority's keys"))?;
     watcher
         .spawn(world.stop.clone())
         .map_err(cannot("follow the authority's keys"))?;

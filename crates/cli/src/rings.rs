@@ -9,13 +9,14 @@ use portcullis_core::keys::{RotationPolicy, Timing};
 use portcullis_net::clock::Clock;
 use portcullis_net::random;
 use portcullis_server::config::{
-    AuditConfig, Config, CustodyConfig, KeptIn, KeysConfig, LimitsConfig, PolicyConfig, SecretFrom,
+    AuditConfig, Config, CustodyConfig, DpopConfig, EphemeralConfig, KeptIn, KeysConfig, LimitsConfig,
+    PolicyConfig, SecretFrom,
 };
 use portcullis_server::custody::backend::{
     self, AwsCredentials, AwsKmsSettings, Custody, FileBackend, KeyBackend, Pkcs11Settings, SecretSource,
 };
 use portcullis_server::custody::shelf::{Database, Folder, Shelf, Table};
-use portcullis_server::custody::{MasterKey, MasterKeySource, RingSettings};
+use portcullis_server::custody::{Ledger, MasterKey, MasterKeySource, RingSettings};
 
 use crate::failure::Failure;
 use crate::home::Home;
@@ -60,6 +61,8 @@ pub(crate) fn of_home(home: &Home) -> Config {
         audit: Some(AuditConfig { dir: home.audit() }),
         keys: Some(keys_of(home)),
         store: None,
+        ephemeral: EphemeralConfig::default(),
+        dpop: DpopConfig::default(),
         authority: None,
     }
 }
@@ -153,7 +156,16 @@ pub(crate) fn settings(
         signing: keys.signing_algorithm,
         encryption: keys.encryption_algorithm,
         policy: policy(config)?,
+        ledger: Arc::new(ledger(config, role)?),
     })
+}
+
+/// What is known of the ring of a role beside the audit log, away from its shelf.
+pub(crate) fn ledger(config: &Config, role: &str) -> Result<Ledger, Failure> {
+    match &config.audit {
+        Some(audit) => Ledger::open(&audit.dir, role).map_err(cannot("read what is on record of keys")),
+        None => Ok(Ledger::default()),
+    }
 }
 
 /// When keys change: with the longest token that this configuration's authority makes.
@@ -230,7 +242,7 @@ fn custody(config: &CustodyConfig) -> Custody {
     }
 }
 
-fn secret(from: &SecretFrom) -> SecretSource {
+pub(crate) fn secret(from: &SecretFrom) -> SecretSource {
     match from {
         SecretFrom::File(path) => SecretSource::File(path.clone()),
         SecretFrom::Env(name) => SecretSource::Env(name.clone()),

@@ -14,12 +14,17 @@ use portcullis_core::time::Lifetime;
 use portcullis_net::random;
 
 use crate::failure::Failure;
+use crate::files::refuse_existing;
+
+/// What to do where a file is in the way.
+const REPLACE: &str = "name another file, or replace it with --force";
 
 const EXAMPLES: &str = "Examples:\n  \
     portcullis seal seal --to https://mcp.example.com/.well-known/jwks.json report.pdf --out report.jwe\n  \
     portcullis seal open --key mine.jwk report.jwe --out report.pdf\n  \
     portcullis seal keygen-session --out today.jwk\n  \
-    tar c notes | portcullis seal seal --session today.jwk | ssh host 'portcullis seal open --session today.jwk | tar x'";
+    tar c notes | portcullis seal seal --session today.jwk | ssh host 'portcullis seal open --session today.jwk | tar x'\n\n\
+    Exit codes: 0 done, 1 what was sealed cannot be opened or an answer is missing, 2 a mistake in usage.";
 
 /// `portcullis seal`
 #[derive(Debug, clap::Args)]
@@ -33,11 +38,13 @@ pub(crate) struct Args {
 enum Command {
     /// Encrypt a file or standard input (JWE, RFC 7516)
     #[command(
-        after_help = "Example:\n  portcullis seal seal --to partner.jwk report.pdf --out report.jwe\n\nThe recipient's key is a JWK, a JWK Set (its one key with `use` `enc`), or the https address of one."
+        after_help = "Examples:\n  portcullis seal seal --to partner.jwk report.pdf --out report.jwe\n  portcullis seal seal --to https://mcp.example.com/.well-known/jwks.json report.pdf --out report.jwe\n\nThe recipient's key is a JWK, a JWK Set (its one key with `use` `enc`) or the https address of one, or a public key in PEM."
     )]
     Seal(Seal),
     /// Decrypt what was encrypted to a key of yours
-    #[command(after_help = "Example:\n  portcullis seal open --key mine.jwk report.jwe --out report.pdf")]
+    #[command(
+        after_help = "Examples:\n  portcullis seal open --key mine.jwk report.jwe --out report.pdf\n  portcullis seal open --session today.jwk < today.jwe\n\nA file with a private key or a session key must be its owner's alone (chmod 600).\n\nExit codes: 0 opened, 1 it is not for this key or was changed, 2 a mistake in usage."
+    )]
     Open(Open),
     /// Make a key that two sides share for at most a day
     #[command(
@@ -50,15 +57,15 @@ enum Command {
 struct Seal {
     /// The file to encrypt; `-` or nothing for standard input
     file: Option<PathBuf>,
-    /// Whom to encrypt to: a file with a JWK or JWK Set, or the URL of a JWK Set. Several make one message for all of
-    /// them, in JSON
+    /// Whom to encrypt to: a file with a JWK, a JWK Set or a public key in PEM, or the URL of a JWK Set. Several make one
+    /// message for all of them, in JSON
     #[arg(long, value_name = "KEY", required_unless_present = "session")]
     to: Vec<String>,
     /// Encrypt with a shared key that `keygen-session` made
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     session: Option<PathBuf>,
     /// Which key of the set
-    #[arg(long, value_parser = kid)]
+    #[arg(long, value_parser = KeyId::parse)]
     kid: Option<KeyId>,
     /// How the content key reaches the recipient, where the key does not say
     #[arg(long, value_name = "NAME", value_parser = algorithm)]
@@ -72,13 +79,16 @@ struct Seal {
     /// The file to write, for its owner alone; `-` or nothing for standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Take the place of the file that is there
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct Open {
     /// The file to decrypt; `-` or nothing for standard input
     file: Option<PathBuf>,
-    /// Your private key: a JWK, or PKCS#8 in PEM
+    /// Your private key: a JWK, or PKCS#8 in PEM; a file that only you can read (chmod 600)
     #[arg(long, value_name = "FILE", required_unless_present = "session")]
     key: Option<PathBuf>,
     /// A shared key that `keygen-session` made
@@ -90,11 +100,14 @@ struct Open {
     /// The file to write, for its owner alone; `-` or nothing for standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Take the place of the file that is there
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct KeygenSession {
-    /// When it ends: at most `24h`
+    /// After which time it ends, such as 90s, 30m or 8h: at most 24h
     #[arg(long, value_name = "TIME", value_parser = session::lifetime, default_value = "24h")]
     lifetime: Lifetime,
     /// What is encrypted with it
@@ -111,9 +124,10 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Fa
         Command::Seal(seal) => seal.run(out).await?,
         Command::Open(open) => open.run(out)?,
         Command::KeygenSession(keygen) => {
-            if let Some(file) = keygen.out.as_deref().filter(|file| file.is_file()) {
-                return Err(Failure::usage(format!("{} is there already", file.display()))
-                    .hint("what was sealed with the key in it would be lost: name another file, or remove it first"));
+            if let Some(file) = &keygen.out {
+                let hint =
+                    "what was sealed with the key in it would be lost: name another file, or remove it first";
+                refuse_existing(file, hint)?;
             }
             let key = session::generate(keygen.enc, keygen.lifetime)?;
             streams::write(keygen.out.as_deref(), key.as_bytes(), out)?;
@@ -124,6 +138,9 @@ pub(crate) async fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Fa
 
 impl Seal {
     async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if let Some(file) = self.out.as_deref().filter(|_| !self.force) {
+            refuse_existing(file, REPLACE)?;
+        }
         let protected = Protected::new(self.enc);
         let message = if let Some(file) = &self.session {
             // The key first: a mistake in it is told before anything long begins.
@@ -166,6 +183,9 @@ impl Seal {
 
 impl Open {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if let Some(file) = self.out.as_deref().filter(|_| !self.force) {
+            refuse_existing(file, REPLACE)?;
+        }
         let key = match (&self.key, &self.session) {
             (Some(file), _) => keys::OpeningKey::Own(keys::private(file, self.alg)?),
             (None, Some(file)) => keys::OpeningKey::Shared(session::read(file)?),
@@ -176,10 +196,6 @@ impl Open {
         drop(sealed);
         streams::write(self.out.as_deref(), &plaintext, out)
     }
-}
-
-fn kid(text: &str) -> Result<KeyId, String> {
-    KeyId::parse(text).map_err(|error| error.to_string())
 }
 
 fn algorithm(text: &str) -> Result<KeyManagement, String> {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 use portcullis_net::clock::{self, Clock as _};
 
+use super::names::Names;
 use super::show::{Record, Style};
 use super::{Lines, Next, Place, Trouble, files};
 
@@ -48,14 +49,21 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, style: Style, out: &mut dyn Write) -> Result<ExitCode, Trouble> {
     let mut kept: VecDeque<Vec<u8>> = VecDeque::new();
-    for path in files(&args.place.folder()?)? {
+    let files = files(&args.place.folder()?)?;
+    // JSON is the log's own lines, which need none.
+    let names = if args.json {
+        Names::default()
+    } else {
+        Names::read(&files)?
+    };
+    for path in files {
         let mut lines = Lines::open(&path)?;
         while let Next::Line(line) = lines.next()? {
             let Some(record) = Record::parse(line).filter(|record| args.wants(record)) else {
                 continue;
             };
             let Some(limit) = args.limit else {
-                print(line, &record, args, style, out)?;
+                print(line, &record, &names, args, style, out)?;
                 continue;
             };
             kept.push_back(line.to_vec());
@@ -66,7 +74,7 @@ pub(super) fn run(args: &Args, style: Style, out: &mut dyn Write) -> Result<Exit
     }
     for line in kept {
         if let Some(record) = Record::parse(&line) {
-            print(&line, &record, args, style, out)?;
+            print(&line, &record, &names, args, style, out)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -75,6 +83,7 @@ pub(super) fn run(args: &Args, style: Style, out: &mut dyn Write) -> Result<Exit
 fn print(
     line: &[u8],
     record: &Record,
+    names: &Names,
     args: &Args,
     style: Style,
     out: &mut dyn Write,
@@ -83,7 +92,7 @@ fn print(
         out.write_all(line)?;
         writeln!(out)
     } else {
-        writeln!(out, "{}", record.line(style))
+        writeln!(out, "{}", record.line(names, style))
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::names::Names;
+
 /// With or without colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -64,9 +66,9 @@ impl Record {
     }
 
     /// One line without its line feed. What others chose (names, addresses) cannot break out of it.
-    pub(super) fn line(&self, style: Style) -> String {
+    pub(super) fn line(&self, names: &Names, style: Style) -> String {
         let (word, rest) = match self.text("kind") {
-            Some("decision") => self.decision(),
+            Some("decision") => self.decision(names),
             Some("outcome") => self.outcome(),
             Some("login") => (self.get("result"), self.join(&[("", "user"), ("from", "peer")])),
             Some("consent") => (
@@ -84,16 +86,7 @@ impl Record {
                 self.get("result"),
                 self.join(&[("", "agent"), ("by", "how"), ("named", "client_name")]),
             ),
-            Some("token") => (
-                self.get("result"),
-                self.join(&[
-                    ("", "grant_type"),
-                    ("to", "agent"),
-                    ("for", "user"),
-                    ("with", "scopes"),
-                    ("on", "resource"),
-                ]) + &self.reason(),
-            ),
+            Some("token") => (self.get("result"), self.granted(names) + &self.reason()),
             Some("key_transition") => (
                 self.get("to"),
                 self.join(&[
@@ -118,7 +111,7 @@ impl Record {
         let tone = match (self.is_refusal(), word) {
             (true, _) => Tone::Bad,
             (false, "allowed" | "completed" | "ok" | "issued" | "refreshed") => Tone::Good,
-            (false, "upstream_failed" | "timed_out" | "abandoned" | "log.repaired") => Tone::Odd,
+            (false, "withheld" | "upstream_failed" | "timed_out" | "abandoned" | "log.repaired") => Tone::Odd,
             (false, _) => Tone::Neutral,
         };
         let (time, kind) = (shown(self.get("time")), shown(self.get("kind")));
@@ -129,10 +122,10 @@ impl Record {
             .to_owned()
     }
 
-    fn decision(&self) -> (&str, String) {
+    fn decision(&self, names: &Names) -> (&str, String) {
         let mut rest = match (self.text("user"), self.text("agent")) {
-            (Some(user), Some(agent)) if user != agent => format!("{} by {}", shown(user), shown(agent)),
-            (_, Some(agent)) => shown(agent),
+            (Some(user), Some(agent)) if user != agent => format!("{} by {}", shown(user), names.told(agent)),
+            (_, Some(agent)) => names.told(agent),
             (Some(user), None) => shown(user),
             (None, None) => "nobody".to_owned(),
         };
@@ -153,6 +146,16 @@ impl Record {
             let _ = write!(rest, ", needs {}", shown(needed));
         }
         (self.get("verdict"), rest)
+    }
+
+    fn granted(&self, names: &Names) -> String {
+        let mut text = self.join(&[("", "grant_type")]);
+        if let Some(agent) = self.text("agent") {
+            // Writing to a String cannot fail; the results carry no information.
+            let _ = write!(text, " to {}", names.told(agent));
+        }
+        let rest = self.join(&[("for", "user"), ("with", "scopes"), ("on", "resource")]);
+        format!("{text} {rest}").trim().to_owned()
     }
 
     fn outcome(&self) -> (&str, String) {

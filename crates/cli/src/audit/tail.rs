@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use portcullis_server::sink;
 
+use super::names::Names;
 use super::show::{Record, Style};
 use super::{Lines, Next, Place, Trouble, files};
 use crate::failure::Failure;
@@ -45,6 +46,7 @@ fn print_last(dir: &Path, count: usize, style: Style, out: &mut dyn Write) -> Re
     let files = files(dir)?;
     // As many of the newest files as it takes, oldest record first.
     let mut newest: VecDeque<Vec<u8>> = VecDeque::new();
+    let mut names = Names::read(&files)?;
     let mut follower = None;
     for path in files.iter().rev() {
         let mut lines = Lines::open(path)?;
@@ -59,6 +61,7 @@ fn print_last(dir: &Path, count: usize, style: Style, out: &mut dyn Write) -> Re
             dir: dir.to_owned(),
             file: path.clone(),
             lines,
+            names: Names::default(),
         });
         here.append(&mut newest);
         newest = here;
@@ -67,14 +70,16 @@ fn print_last(dir: &Path, count: usize, style: Style, out: &mut dyn Write) -> Re
         }
     }
     for line in newest {
-        print(&line, style, out)?;
+        print(&line, &mut names, style, out)?;
     }
-    follower.ok_or_else(|| Failure::usage("there is no audit log").into())
+    let follower = follower.ok_or_else(|| Failure::usage("there is no audit log"))?;
+    Ok(Follower { names, ..follower })
 }
 
-fn print(line: &[u8], style: Style, out: &mut dyn Write) -> std::io::Result<()> {
+fn print(line: &[u8], names: &mut Names, style: Style, out: &mut dyn Write) -> std::io::Result<()> {
+    names.learn(line);
     match Record::parse(line) {
-        Some(record) => writeln!(out, "{}", record.line(style)),
+        Some(record) => writeln!(out, "{}", record.line(names, style)),
         None => writeln!(out, "a line that is no record: see `portcullis audit verify`"),
     }
 }
@@ -84,6 +89,7 @@ pub(super) struct Follower {
     dir: PathBuf,
     file: PathBuf,
     lines: Lines,
+    names: Names,
 }
 
 impl Follower {
@@ -93,7 +99,7 @@ impl Follower {
             // The list first: a file that is there now was begun after the last record of the one before it.
             let later = sink::files(&self.dir)?.into_iter().find(|path| *path > self.file);
             while let Next::Line(line) = self.lines.read_on()? {
-                print(line, style, out)?;
+                print(line, &mut self.names, style, out)?;
                 self.lines.line.clear();
             }
             let Some(later) = later else { return Ok(()) };

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use portcullis_core::audit::{Actor, Decision, Event, Login, System, Verdict};
+use portcullis_core::audit::{Actor, Decision, Event, Login, RegisteredBy, Registration, System, Verdict};
 use portcullis_core::fault::Fault;
 use portcullis_core::ids::ScopeSet;
 use portcullis_guard::recorder::{Durability, Recorder as _};
 use portcullis_net::{clock, random};
 use portcullis_server::sink::AuditLog;
 
+use super::names::Names;
 use super::show::{Record, Style, shown};
 use super::*;
 
@@ -41,8 +42,8 @@ impl Folder {
 
     fn place(&self) -> Place {
         Place {
-            data: None,
             dir: Some(self.0.clone()),
+            ..Place::default()
         }
     }
 
@@ -191,11 +192,70 @@ fn what_others_named_cannot_break_out_of_its_line() {
     assert_eq!(shown("Zoë 名前 ü"), "Zoë 名前 ü");
 }
 
+fn registration(name: &str) -> Event {
+    Registration {
+        client: Some("agent-1".to_owned()),
+        how: RegisteredBy::Dcr,
+        client_name: Some(name.to_owned()),
+        redirect_hosts: Vec::new(),
+        result: "ok",
+    }
+    .into()
+}
+
+#[test]
+fn an_agent_that_registered_is_shown_with_the_name_that_it_gave_itself() {
+    let folder = Folder::new([
+        registration("Inspector\" on bank\n"),
+        decision("alice", "add_note", Verdict::Allowed),
+    ]);
+    let lines = folder.query(query::Args::default());
+    let expected = r#"alice by agent-1 "Inspector' on bank\u{a}" on notes"#;
+    assert!(lines[1].contains(expected), "{lines:?}");
+    let json = folder.query(query::Args {
+        json: true,
+        ..query::Args::default()
+    });
+    assert!(!json[1].contains("Inspector"), "{json:?}");
+    // the registration is older than what is shown, and one that comes later counts too
+    let mut out = Vec::new();
+    let mut follower = tail::follow_from(&folder.0, 1, &mut out);
+    assert!(String::from_utf8(out).unwrap().contains(r#"agent-1 "Inspector'"#));
+    folder.add([
+        registration("Notebook"),
+        decision("bob", "add_note", Verdict::Allowed),
+    ]);
+    let mut out = Vec::new();
+    assert!(follower.print_new(Style::Plain, &mut out).is_ok());
+    assert!(
+        String::from_utf8(out)
+            .unwrap()
+            .contains(r#"bob by agent-1 "Notebook""#)
+    );
+}
+
+#[test]
+fn the_log_of_a_configuration_is_found() {
+    let folder = some();
+    let file = folder.0.with_extension("toml");
+    let text = format!("version = 1\n[audit]\ndir = \"{}\"\n", folder.0.display());
+    std::fs::write(&file, text).unwrap();
+    let place = Place {
+        config: Some(file.clone()),
+        ..Place::default()
+    };
+    assert_eq!(place.folder().unwrap(), folder.0);
+    std::fs::write(&file, "version = 1\n").unwrap();
+    assert!(place.folder().unwrap_err().to_string().contains("no `[audit]`"));
+    std::fs::remove_file(&file).unwrap();
+}
+
 #[test]
 fn colour_is_for_terminals_only() {
     let record = Record::parse(br#"{"kind":"login","result":"ok","user":"a"}"#).unwrap();
-    assert!(record.line(Style::for_terminal(true)).contains("\u{1b}[32mok"));
-    assert!(!record.line(Style::for_terminal(false)).contains('\u{1b}'));
+    let line = |terminal| record.line(&Names::default(), Style::for_terminal(terminal));
+    assert!(line(true).contains("\u{1b}[32mok"));
+    assert!(!line(false).contains('\u{1b}'));
 }
 
 #[test]
@@ -545,7 +605,7 @@ fn no_log_is_a_mistake_in_usage() {
         command: Command::Verify(verify::Args {
             place: Place {
                 data: Some(std::env::temp_dir().join("portcullis-nothing-is-here")),
-                dir: None,
+                ..Place::default()
             },
             ..verify::Args::default()
         }),

@@ -7,19 +7,16 @@ use portcullis_core::ids::KeyId;
 use portcullis_core::jose::jwk::Use;
 use portcullis_net::random;
 use portcullis_server::custody::ring::{Import, RequestFor};
-use zeroize::Zeroizing;
 
 use super::change::record;
 use super::scope::{Ring, Rings, Where, refused};
 use crate::failure::Failure;
-
-/// Largest file with a key or a chain, in bytes.
-const FILE_BYTES: u64 = 256 * 1024;
+use crate::files::{Draft, Readers, read_key};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Csr {
     /// The key; without one, a new signing key is staged
-    #[arg(value_name = "KID", value_parser = super::kid)]
+    #[arg(value_name = "KID", value_parser = KeyId::parse)]
     kid: Option<KeyId>,
     /// Whose ring, where there are several
     #[arg(long, value_parser = ["authority", "gateway"])]
@@ -37,7 +34,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
     /// The key that the chain is for
-    #[arg(long, value_name = "KID", value_parser = super::kid, required_unless_present = "key")]
+    #[arg(long, value_name = "KID", value_parser = KeyId::parse, required_unless_present = "key")]
     kid: Option<KeyId>,
     /// A private key (PKCS#8) that was made elsewhere
     #[arg(long, value_name = "FILE", conflicts_with = "kid", requires = "purpose")]
@@ -59,13 +56,32 @@ pub(super) async fn csr(args: &Csr, out: &mut dyn Write) -> Result<(), Failure> 
         .kid
         .clone()
         .map_or(RequestFor::New(Use::Signature), RequestFor::Key);
+    // What cannot be written is told before a key is staged for it.
+    let cannot = |file: &Path, error: std::io::Error| {
+        Failure::refused(format!(
+            "{} cannot be written: {error}; nothing was done",
+            file.display()
+        ))
+    };
+    let draft = match &args.out {
+        Some(file) => {
+            let draft = Draft::begin(file, Readers::Everyone).map_err(|error| cannot(file, error))?;
+            Some((draft, file))
+        }
+        None => None,
+    };
     let operator = rings.operator(&ring)?;
     let made = operator.csr(&of, rings.now(), &random::System);
     record(&rings, &operator.take_changes()).await?;
     let (kid, request) = made.map_err(refused)?;
-    match &args.out {
-        Some(file) => {
-            std::fs::write(file, &request)?;
+    match draft {
+        Some((mut draft, file)) => {
+            let written = draft.write_all(request.as_bytes()).and_then(|()| draft.finish());
+            written.map_err(|error| {
+                let message = format!("{} cannot be written: {error}", file.display());
+                Failure::refused(message)
+                    .hint(format!("ask again with the same key: portcullis keys csr {kid}"))
+            })?;
             writeln!(out, "{kid}: the request is in {}", file.display())?;
             writeln!(
                 out,
@@ -80,8 +96,8 @@ pub(super) async fn csr(args: &Csr, out: &mut dyn Write) -> Result<(), Failure> 
 pub(super) async fn import(args: &ImportArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rings = args.place.rings()?;
     let ring = one(&rings, args.role.as_deref(), args.kid.as_ref())?;
-    let chain = read(&args.chain)?;
-    let private = args.key.as_deref().map(read).transpose()?;
+    let chain = read_key(&args.chain)?;
+    let private = args.key.as_deref().map(read_key).transpose()?;
     let what = match (&args.kid, &private, args.purpose) {
         (Some(kid), _, _) => Import::ChainFor(kid),
         (None, Some(pkcs8), Some(purpose)) => Import::PrivateKey { purpose, pkcs8 },
@@ -122,23 +138,4 @@ fn one(rings: &Rings, role: Option<&str>, kid: Option<&KeyId>) -> Result<Ring, F
                 .hint("name the one that is meant with --role"),
         ),
     }
-}
-
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    use std::io::Read as _;
-    let cannot =
-        |error: std::io::Error| Failure::usage(format!("{} cannot be read: {error}", path.display()));
-    let mut text = Zeroizing::new(Vec::new());
-    std::fs::File::open(path)
-        .map_err(cannot)?
-        .take(FILE_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(cannot)?;
-    if text.len() as u64 > FILE_BYTES {
-        return Err(Failure::usage(format!(
-            "{} is too large for a key or a chain",
-            path.display()
-        )));
-    }
-    Ok(text)
 }

@@ -8,11 +8,14 @@ use portcullis_core::keys::State;
 use portcullis_guard::recorder::{Durability, Recorder as _};
 use portcullis_net::random;
 use portcullis_server::custody::KeyChange;
+use portcullis_server::custody::ring::{Revoked, revoke_alone};
+use portcullis_server::custody::shelf::Revocation;
 use portcullis_server::sink::{self, AuditLog};
 use serde_json::json;
 
-use super::scope::{Rings, Where, refused};
+use super::scope::{Ring, Rings, Where, refused};
 use crate::failure::Failure;
+use crate::rings::CA;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Rotate {
@@ -32,7 +35,7 @@ pub(super) struct Rotate {
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
     /// The key
-    #[arg(value_name = "KID", value_parser = super::kid)]
+    #[arg(value_name = "KID", value_parser = KeyId::parse)]
     kid: KeyId,
     /// Why: it stays with the key and goes on record
     #[arg(long, value_name = "TEXT")]
@@ -82,29 +85,90 @@ pub(super) async fn rotate(args: &Rotate, out: &mut dyn Write) -> Result<(), Fai
 
 pub(super) async fn revoke(args: &Revoke, out: &mut dyn Write) -> Result<(), Failure> {
     let rings = args.place.rings()?;
-    let ring = rings
-        .of(None)?
-        .into_iter()
-        .find(|ring| ring.keys.iter().any(|key| key.kid == args.kid))
-        .ok_or_else(|| {
-            Failure::usage(format!("there is no key `{}`", args.kid))
-                .hint("`portcullis keys list` names those that there are")
-        })?;
-    let operator = rings.operator(&ring)?;
-    let revoked = operator.revoke(&args.kid, &args.reason, rings.now(), &random::System);
-    record(&rings, &operator.take_changes()).await?;
-    let changes = revoked.map_err(refused)?;
-    if args.json {
-        return write_json(&changes, out);
+    if args.kid.as_str() == CA {
+        return Err(Failure::refused("the CA's key signs no token, and is not revoked by itself").hint(
+            "whoever has it can certify keys in this server's name to those who trust its certificate: tell them to stop, \
+             stop the servers, remove the folder (or the ring) `ca` and start again; every key then gets a certificate \
+             of a new CA and keeps its name. `portcullis keys csr` and `import` bring in an outside CA",
+        ));
     }
-    write_text(&changes, out)?;
+    let (ring, unreadable) = rings.with_key(&args.kid)?;
+    for trouble in unreadable {
+        warn(&trouble);
+    }
+    let ledger = rings.ledger(ring.role);
+    let (now, reason) = (rings.now(), args.reason.as_str());
+    let alone = |why: &str| {
+        let alone = rings.alone(&ring, ledger.as_ref())?;
+        revoke_alone(&alone, &args.kid, reason, why, now).map_err(refused)
+    };
+    let revoked = match rings.operator_of(&ring) {
+        Ok(operator) => operator
+            .revoke(&args.kid, reason, now, &random::System)
+            .map_err(refused)?,
+        Err(failure) => alone(failure.message())?,
+    };
+    let (changes, unreplaced) = match revoked {
+        Revoked::Before(revocation) => return write_known(args, &ring, &revocation, out),
+        Revoked::Now { changes, unreplaced } => (changes, unreplaced),
+    };
+    record(&rings, &changes).await?;
+    if args.json {
+        write_json(&changes, out)?;
+    } else {
+        write_text(&changes, out)?;
+        writeln!(
+            out,
+            "everything made with {} is void; servers on the same keys follow within a second, and verifiers elsewhere \
+             when their copy of the JWK Set ends, in five minutes at most",
+            args.kid
+        )?;
+    }
+    match unreplaced {
+        None => Ok(()),
+        Some(why) => Err(Failure::refused(format!(
+            "{} is revoked; no other key has taken its place, because {why}",
+            args.kid
+        ))
+        .hint(
+            "a server that runs on these keys makes one within seconds, if it can; otherwise mend this and start the \
+             server again, or run `portcullis keys rotate`",
+        )),
+    }
+}
+
+/// Revoking twice is revoking once.
+fn write_known(
+    args: &Revoke,
+    ring: &Ring,
+    revocation: &Revocation,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let since = super::instant(revocation.at);
+    if args.json {
+        let row = json!({
+            "role": ring.role,
+            "kid": args.kid,
+            "from": State::Deleted.as_str(),
+            "to": State::Deleted.as_str(),
+            "reason": revocation.reason,
+            "revoked": since,
+        });
+        writeln!(out, "{:#}", json!([row]))?;
+        return Ok(());
+    }
     writeln!(
         out,
-        "everything made with {} is void; servers on the same keys follow within a second, and verifiers elsewhere \
-         when their copy of the JWK Set ends, in five minutes at most",
-        args.kid
+        "{} is revoked already, since {since}: {}",
+        args.kid, revocation.reason
     )?;
     Ok(())
+}
+
+/// A warning, for people.
+fn warn(text: &str) {
+    // Nobody is left to tell it to when stderr is gone.
+    let _told = writeln!(std::io::stderr(), "portcullis: warning: {text}");
 }
 
 /// Puts the changes on record, unless a server writes the log now: that server does it when it follows.
@@ -129,6 +193,10 @@ pub(super) async fn record(rings: &Rings, changes: &[KeyChange]) -> Result<(), F
                     "the keys were changed, but that is not on record: {error}"
                 ))
             })?;
+        // A server that starts later need not find out.
+        if let Some(ledger) = rings.ledger(&change.role) {
+            ledger.note(change);
+        }
     }
     Ok(())
 }

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use portcullis_core::ids::KeyId;
 use portcullis_core::keys::RotationPolicy;
 use portcullis_core::time::UnixTime;
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::random;
 use portcullis_server::config::{AuditConfig, Config};
-use portcullis_server::custody::ring::{self, Operator};
+use portcullis_server::custody::ring::{self, Alone, Operator};
 use portcullis_server::custody::shelf::Shelf;
-use portcullis_server::custody::{KeyDescription, list_shelf};
+use portcullis_server::custody::{KeyDescription, Ledger, list_shelf};
 
 use crate::failure::Failure;
 use crate::home::Home;
@@ -95,6 +96,47 @@ impl Rings {
         }
     }
 
+    /// The ring that has this key. Rings that cannot be read are passed over, and told of: in an emergency a damaged file
+    /// of another ring is no reason to wait.
+    pub(super) fn with_key(&self, kid: &KeyId) -> Result<(Ring, Vec<String>), Failure> {
+        let mut unreadable = Vec::new();
+        for role in ROLES {
+            match self.rings([role]).map(|mut found| found.pop()) {
+                Ok(Some(ring)) if ring.keys.iter().any(|key| key.kid == *kid) => {
+                    return Ok((ring, unreadable));
+                }
+                Ok(_) => {}
+                Err(failure) => unreadable.push(format!(
+                    "the ring of the {role} cannot be read: {}",
+                    failure.message()
+                )),
+            }
+        }
+        if unreadable.is_empty() {
+            return Err(Failure::usage(format!("there is no key `{kid}`"))
+                .hint("`portcullis keys list` names those that there are"));
+        }
+        let unreadable = unreadable.join("; ");
+        Err(Failure::refused(format!(
+            "there is no key `{kid}` in a ring that can be read; {unreadable}"
+        )))
+    }
+
+    /// As much of a ring as revoking needs: no private key, no other ring.
+    pub(super) fn alone<'r>(&self, ring: &'r Ring, ledger: Option<&'r Ledger>) -> Result<Alone<'r>, Failure> {
+        Ok(Alone {
+            role: ring.role,
+            shelf: &*ring.shelf,
+            policy: self.policy()?,
+            ledger,
+        })
+    }
+
+    /// What is known of a ring beside its shelf, if that can be read.
+    pub(super) fn ledger(&self, role: &str) -> Option<Ledger> {
+        rings::ledger(&self.config, role).ok()
+    }
+
     /// The ring of the certification authority.
     pub(super) fn ca(&self) -> Result<Ring, Failure> {
         let [ca] = self
@@ -118,16 +160,20 @@ impl Rings {
         Ok(found)
     }
 
-    /// The ring with its private keys, to change it.
+    /// The ring with its private keys, to take keys in besides: none that another ring has.
     pub(super) fn operator(&self, ring: &Ring) -> Result<Operator, Failure> {
-        let master = Arc::new(rings::master(rings::keys(&self.config)?)?);
-        let identity = self.identity(ring)?;
-        let settings = rings::settings(&self.config, ring.role, &identity, &master, &self.clock)?;
         let mut elsewhere = self.rings(ROLES)?;
         elsewhere.retain(|other| other.role != ring.role && !other.keys.is_empty());
         let elsewhere = elsewhere.into_iter().map(|other| other.shelf).collect();
-        let operator = ring::open_for_operator(settings, self.now(), &random::System).map_err(refused)?;
-        Ok(operator.beside(elsewhere))
+        Ok(self.operator_of(ring)?.beside(elsewhere))
+    }
+
+    /// The ring with its private keys, and no look at others.
+    pub(super) fn operator_of(&self, ring: &Ring) -> Result<Operator, Failure> {
+        let master = Arc::new(rings::master(rings::keys(&self.config)?)?);
+        let identity = self.identity(ring)?;
+        let settings = rings::settings(&self.config, ring.role, &identity, &master, &self.clock)?;
+        ring::open_for_operator(settings, self.now(), &random::System).map_err(refused)
     }
 
     /// The public URL of the server whose ring it is: what the configuration says, else what its certificates say.

@@ -7,14 +7,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use portcullis_core::keys::{
-    Event, MOST_EVENTS, RotationPolicy, Simulation, State, Summary, Timeline, Timing, Use,
+    Broken, Event, MOST_EVENTS, RotationPolicy, Simulation, State, Summary, Timeline, Timing, Violation,
 };
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_net::clock::{Clock as _, System};
 use serde_json::json;
 
-use super::day;
+use super::{day, instant, length_text, name_of};
 use crate::failure::Failure;
+
+/// How many broken promises are listed for people.
+const SHOWN: usize = 20;
 
 /// `portcullis keys simulate`
 #[derive(Debug, clap::Args)]
@@ -25,7 +28,8 @@ pub(crate) struct Args {
     /// The first day, such as 2027-01-31 [default: today]
     #[arg(long, value_name = "DATE")]
     start: Option<jiff::civil::Date>,
-    /// Look at the keys only every so many days, as a server that is mostly off [default: all the time]
+    /// Look at the keys every so many days only, as a server that is mostly off, each time as late as that allows
+    /// [default: all the time]
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=36_500))]
     days_between_ticks: u64,
     /// How long a certificate is valid, such as 90d; the lengths below follow it unless given
@@ -88,19 +92,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure>
         .checked_add(jiff::Span::new().years(args.years))
         .map_err(|error| Failure::usage(format!("--years {}: {error}", args.years)))?;
     let [start, end] = [begin, end].map(|at| UnixTime::from_secs(at.timestamp().as_second()));
+    let late_by = Lifetime::from_days(args.days_between_ticks);
     let timeline = Simulation {
         start,
         length: Lifetime::from_secs(u64::try_from(end.as_secs() - start.as_secs()).unwrap_or(0)),
-        between_ticks: Lifetime::from_days(args.days_between_ticks),
+        late_by,
         policy,
         keys: Vec::new(),
     }
     .run()
     .map_err(|error| Failure::refused(error.to_string()))?;
     if args.json {
-        write_json(&policy, start, &timeline, out)?;
+        write_json(&policy, late_by, start, &timeline, out)?;
     } else {
-        write_text(&policy, start, &timeline, out)?;
+        write_text(&policy, late_by, start, &timeline, out)?;
     }
     if let Some(file) = &args.svg {
         std::fs::write(file, svg::draw(&policy, start, &timeline))
@@ -109,7 +114,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode, Failure>
             writeln!(out, "\ndrawn into {}", file.display())?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if timeline.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 impl Args {
@@ -144,6 +153,7 @@ fn sentence(flaw: &portcullis_core::keys::PolicyFlaw) -> String {
 
 fn write_text(
     policy: &RotationPolicy,
+    late_by: Lifetime,
     start: UnixTime,
     timeline: &Timeline,
     out: &mut dyn Write,
@@ -161,7 +171,7 @@ fn write_text(
             out,
             "{:<12}{:<12}{:<16}{:<10}{:<24}{}",
             day(event.at),
-            purpose(event.purpose),
+            name_of(event.purpose),
             event.kid.as_str(),
             event.became.as_str(),
             format!("{staged} / {enabled} / {disabled}"),
@@ -171,13 +181,10 @@ fn write_text(
     writeln!(out)?;
     writeln!(out, "{} to {}", day(start), day(timeline.end))?;
     for summary in &timeline.summaries {
-        writeln!(out, "  {:<12}{}", purpose(summary.purpose), told(summary))?;
+        writeln!(out, "  {:<12}{}", name_of(summary.purpose), told(summary))?;
+        writeln!(out, "  {:<12}{}", "", counted(summary, start, timeline.end))?;
     }
-    writeln!(
-        out,
-        "  every promise is kept while keys are looked at every {} or more often",
-        length_text(policy.longest_gap())
-    )?;
+    write_promises(policy, late_by, timeline, out)?;
     if timeline.events.len() >= MOST_EVENTS {
         writeln!(out, "  stopped after {MOST_EVENTS} events: ask for fewer years")?;
     }
@@ -198,14 +205,9 @@ fn headline(policy: &RotationPolicy) -> String {
 
 fn told(summary: &Summary) -> String {
     let mut text = format!(
-        "{} rotations, at most {} apart; {} certificates at a time; ",
+        "{} rotations, at most {} apart; ",
         summary.rotations,
         length_text(summary.longest_between_rotations),
-        if summary.fewest == summary.most {
-            format!("always {}", summary.most)
-        } else {
-            format!("{} to {}", summary.fewest, summary.most)
-        },
     );
     if summary.without_primary.as_secs() == 0 {
         text.push_str("never without a primary");
@@ -224,27 +226,115 @@ fn told(summary: &Summary) -> String {
     text
 }
 
-fn purpose(purpose: Use) -> &'static str {
-    match purpose {
-        Use::Signature => "signing",
-        Use::Encryption => "encryption",
+/// How many certificates there were, as counted, and from when on.
+fn counts(summary: &Summary) -> String {
+    let range = if summary.fewest == summary.most {
+        summary.most.to_string()
+    } else {
+        format!("{} to {}", summary.fewest, summary.most)
+    };
+    match summary.steady_since {
+        Some(steady) => format!("{range} valid certificates at a time from {} on", day(steady)),
+        None => format!("{range} valid certificates at a time"),
     }
 }
 
-/// In the largest unit that leaves no rest worth telling.
-fn length_text(length: Lifetime) -> String {
-    let secs = length.as_secs();
-    match secs {
-        0 => "no time".to_owned(),
-        1..120 => format!("{secs} s"),
-        120..7200 => format!("{} min", secs / 60),
-        7200..172_800 => format!("{} h", secs / 3600),
-        _ => format!("{} days", secs / 86_400),
+/// The same with all that can be said about it.
+fn counted(summary: &Summary, start: UnixTime, end: UnixTime) -> String {
+    let range = counts(summary);
+    let Some(steady) = summary.steady_since else {
+        return format!("{range}; no key retired in this time");
+    };
+    let days = |from: UnixTime, to: UnixTime| {
+        Lifetime::from_secs(u64::try_from(to.as_secs().saturating_sub(from.as_secs())).unwrap_or(0))
+    };
+    let mut text = format!("{range}, when the first key retired");
+    if start < steady {
+        text.push_str(&format!(
+            " (fewer in the {} before it, because no key had a predecessor)",
+            length_text(days(start, steady))
+        ));
+    }
+    if summary.below_three.as_secs() > 0 {
+        let missing: Vec<String> = [
+            (summary.without_next, "no next key was staged yet"),
+            (summary.without_last, "the last one was removed or had ended"),
+        ]
+        .into_iter()
+        .filter(|(time, _)| time.as_secs() > 0)
+        .map(|(time, why)| format!("{} because {why}", length_text(time)))
+        .collect();
+        text.push_str(&format!(
+            "; fewer than 3 on {} of {}: {}",
+            length_text(summary.below_three),
+            length_text(days(steady, end)),
+            missing.join(", ")
+        ));
+    }
+    text
+}
+
+/// What was promised, and whether it was kept in this run.
+fn write_promises(
+    policy: &RotationPolicy,
+    late_by: Lifetime,
+    timeline: &Timeline,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let looked = if late_by.as_secs() == 0 {
+        "looked at all the time".to_owned()
+    } else {
+        format!("looked at every {}", length_text(late_by))
+    };
+    let longest = length_text(policy.longest_gap());
+    if timeline.violations.is_empty() {
+        writeln!(
+            out,
+            "  every promise was kept with keys {looked}; up to {longest} apart they always are"
+        )?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "  {} PROMISES WERE BROKEN with keys {looked}; they are kept when that is at most {longest} apart",
+        timeline.violations.len()
+    )?;
+    for violation in timeline.violations.iter().take(SHOWN) {
+        writeln!(
+            out,
+            "    {}  {:<12}{}",
+            day(violation.at),
+            name_of(violation.purpose),
+            broken(violation)
+        )?;
+    }
+    if timeline.violations.len() > SHOWN {
+        writeln!(
+            out,
+            "    and {} more: see --json",
+            timeline.violations.len() - SHOWN
+        )?;
+    }
+    Ok(())
+}
+
+fn broken(violation: &Violation) -> String {
+    match &violation.what {
+        Broken::NoPrimary { until } => {
+            format!(
+                "there is no primary with a valid certificate, until {}",
+                day(*until)
+            )
+        }
+        Broken::TooEarly(kid) => format!("{kid} is used before every verifier can know it"),
+        Broken::Outlived(kid) => format!("{kid} is gone while what was made with it is still in use"),
+        Broken::TooMany(count) => format!("there are {count} keys, and not 3 at most"),
     }
 }
 
 fn write_json(
     policy: &RotationPolicy,
+    late_by: Lifetime,
     start: UnixTime,
     timeline: &Timeline,
     out: &mut dyn Write,
@@ -253,11 +343,12 @@ fn write_json(
     let event = |event: &Event| {
         let [staged, enabled, disabled] = event.counts;
         json!({
-            "at": moment(event.at),
-            "purpose": purpose(event.purpose),
+            "at": instant(event.at),
+            "purpose": name_of(event.purpose),
             "kid": event.kid.as_str(),
             "becomes": event.became.as_str(),
-            "not_after": moment(event.not_after),
+            "before_verifiers_know_it": event.unknown,
+            "not_after": instant(event.not_after),
             "staged": staged,
             "enabled": enabled,
             "disabled": disabled,
@@ -265,18 +356,37 @@ fn write_json(
     };
     let summary = |summary: &Summary| {
         json!({
-            "purpose": purpose(summary.purpose),
+            "purpose": name_of(summary.purpose),
             "rotations": summary.rotations,
             "fewest_certificates": summary.fewest,
             "most_certificates": summary.most,
+            "steady_since": summary.steady_since.map(instant),
+            "below_three_seconds": summary.below_three.as_secs(),
+            "below_three_without_next_seconds": summary.without_next.as_secs(),
+            "below_three_without_last_seconds": summary.without_last.as_secs(),
             "longest_between_rotations_seconds": summary.longest_between_rotations.as_secs(),
             "longest_without_primary_seconds": summary.without_primary.as_secs(),
             "promoted_too_early": summary.too_early,
         })
     };
+    let violation = |violation: &Violation| {
+        let (promise, kid) = match &violation.what {
+            Broken::NoPrimary { .. } => ("no_primary", None),
+            Broken::TooEarly(kid) => ("used_before_known", Some(kid)),
+            Broken::Outlived(kid) => ("gone_while_in_use", Some(kid)),
+            Broken::TooMany(_) => ("too_many_keys", None),
+        };
+        json!({
+            "at": instant(violation.at),
+            "purpose": name_of(violation.purpose),
+            "promise": promise,
+            "kid": kid,
+            "what": broken(violation),
+        })
+    };
     let whole = json!({
-        "start": moment(start),
-        "end": moment(timeline.end),
+        "start": instant(start),
+        "end": instant(timeline.end),
         "policy_seconds": {
             "validity": timing.validity.as_secs(),
             "stage_before": timing.stage_before.as_secs(),
@@ -287,17 +397,14 @@ fn write_json(
             "grace": timing.grace.as_secs(),
             "longest_gap": policy.longest_gap().as_secs(),
         },
+        "looked_at_every_seconds": late_by.as_secs(),
         "summary": timeline.summaries.iter().map(summary).collect::<Vec<_>>(),
+        "violations": timeline.violations.iter().map(violation).collect::<Vec<_>>(),
         "events": timeline.events.iter().map(event).collect::<Vec<_>>(),
     });
     let text = serde_json::to_string_pretty(&whole).map_err(|error| Failure::refused(error.to_string()))?;
     writeln!(out, "{text}")?;
     Ok(())
-}
-
-/// RFC 3339 in UTC.
-fn moment(at: UnixTime) -> String {
-    jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| "-".to_owned(), |at| at.to_string())
 }
 
 /// What people call a state of a certificate.
@@ -322,19 +429,20 @@ mod tests {
         args: Args,
     }
 
-    fn simulated(line: &str) -> Result<String, Failure> {
+    fn simulated(line: &str) -> Result<(ExitCode, String), Failure> {
         let mut out = Vec::new();
         let line = format!("simulate --start 2027-01-01 {line}");
-        run(
+        let code = run(
             &Line::try_parse_from(line.split_whitespace()).unwrap().args,
             &mut out,
         )?;
-        Ok(String::from_utf8(out).unwrap())
+        Ok((code, String::from_utf8(out).unwrap()))
     }
 
     #[test]
     fn the_defaults_are_told_line_by_line_and_in_sum() {
-        let text = simulated("--years 1").unwrap();
+        let (code, text) = simulated("--years 1").unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[3],
@@ -344,13 +452,22 @@ mod tests {
             text.contains("2027-01-31  signing     sig-new-0001    disabled  0 / 1 / 1"),
             "{text}"
         );
-        assert!(text.contains("23 rotations, at most 30 days apart; always 3 certificates at a time; never without a primary"), "{text}");
-        assert!(text.contains("every 19 days or more often"), "{text}");
+        for expected in [
+            "23 rotations, at most 30 days apart; never without a primary",
+            "3 valid certificates at a time from 2027-01-31 on, when the first key retired (fewer in the 30 days before it",
+            "every promise was kept with keys looked at all the time; up to 19 days apart they always are",
+        ] {
+            assert!(text.contains(expected), "no {expected:?} in\n{text}");
+        }
+        assert!(
+            !text.contains("always 3") && !text.contains("fewer than 3"),
+            "{text}"
+        );
     }
 
     #[test]
     fn json_says_the_same() {
-        let text = simulated("--years 10 --json").unwrap();
+        let (_, text) = simulated("--years 10 --json").unwrap();
         let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(whole["summary"][1]["purpose"], "encryption");
         assert_eq!(whole["summary"][0]["most_certificates"], 3);
@@ -360,9 +477,40 @@ mod tests {
 
     #[test]
     fn a_server_that_is_mostly_off_is_told_what_it_costs() {
-        let text = simulated("--days-between-ticks 200").unwrap();
-        assert!(text.contains("WITHOUT A PRIMARY for up to 110 days"), "{text}");
-        assert!(text.contains("TIMES a key was used before"), "{text}");
+        for (line, expected) in [
+            ("--days-between-ticks 200", "WITHOUT A PRIMARY for up to 125 days"),
+            ("--days-between-ticks 200", "TIMES a key was used before"),
+            (
+                "--days-between-ticks 40",
+                "PROMISES WERE BROKEN with keys looked at every 40 days",
+            ),
+            (
+                "--days-between-ticks 40",
+                "2027-04-01  signing     there is no primary with a valid certificate",
+            ),
+            ("--days-between-ticks 40", "; fewer than 3 on "),
+        ] {
+            let (code, text) = simulated(line).unwrap();
+            assert_eq!(code, ExitCode::FAILURE, "{line}");
+            assert!(text.contains(expected), "no {expected:?} in\n{text}");
+        }
+        let (_, text) = simulated("--days-between-ticks 40 --json").unwrap();
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            whole["violations"][0]["at"], "2027-04-01T00:00:00Z",
+            "{}",
+            whole["violations"]
+        );
+        let (code, text) = simulated("--days-between-ticks 19").unwrap();
+        assert_eq!(code, ExitCode::SUCCESS, "{text}");
+    }
+
+    #[test]
+    fn days_below_three_are_told_with_what_is_missing() {
+        let (code, text) = simulated("--stage-before 60d --promote-after 5d --grace 5d").unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert!(text.contains("2 to 3 valid certificates at a time"), "{text}");
+        assert!(text.contains("because no next key was staged yet"), "{text}");
     }
 
     #[test]
@@ -383,7 +531,7 @@ mod tests {
         let timeline = Simulation {
             start,
             length: Lifetime::from_days(730),
-            between_ticks: Lifetime::from_secs(0),
+            late_by: Lifetime::from_secs(0),
             policy,
             keys: Vec::new(),
         }

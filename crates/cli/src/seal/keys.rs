@@ -1,25 +1,25 @@
 //! Where the keys of a command come from.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_core::ids::KeyId;
 use portcullis_core::jose::jwe::{self, KeyManagement, NoRecipient, SharedKey};
-use portcullis_core::jose::jwk::{DecryptionKey, EncryptionKey, KeyProblem};
+use portcullis_core::jose::jwk::{DecryptionKey, EncryptionKey, KeyProblem, PublicKey};
 use portcullis_core::limits;
 use portcullis_net::fetch::{Fetcher, Limits, Reach};
 use zeroize::Zeroizing;
 
 use super::streams;
 use crate::failure::Failure;
+use crate::files::{read_key, read_private_key};
 
 /// Longest wait for a JWK Set.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Largest file with a key, in bytes.
-const KEY_BYTES: u64 = 64 * 1024;
 
-/// The key to encrypt to: in a file (JWK or JWK Set), or in the set at a URL.
+/// The key to encrypt to: in a file (JWK, JWK Set, or public key in PEM), or in the set at a URL.
 pub(super) async fn recipient(
     from: &str,
     kid: Option<&KeyId>,
@@ -28,7 +28,20 @@ pub(super) async fn recipient(
     let text = if from.starts_with("https://") || from.starts_with("http://") {
         fetch(from).await?.to_vec()
     } else {
-        file(Path::new(from))?.to_vec()
+        read_key(Path::new(from))?.to_vec()
+    };
+    let text = if text.trim_ascii_start().starts_with(b"-----BEGIN") {
+        let public = pem(&text, "PUBLIC KEY").and_then(|der| {
+            let key = PublicKey::from_spki(&der).ok_or(KeyProblem::Unsupported)?;
+            let members: BTreeMap<&str, &str> = key.members().into_iter().collect();
+            serde_json::to_vec(&members).map_err(|_| KeyProblem::Malformed)
+        });
+        public.map_err(|problem| {
+            unusable(from, &problem)
+                .hint("a PEM file with a recipient's key says `BEGIN PUBLIC KEY`: openssl pkey -pubout")
+        })?
+    } else {
+        text
     };
     let is_set =
         serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|json| json.get("keys").is_some());
@@ -83,7 +96,7 @@ async fn fetch(url: &str) -> Result<Bytes, Failure> {
 /// A private key of the user's own.
 pub(super) fn private(path: &Path, algorithm: Option<KeyManagement>) -> Result<DecryptionKey, Failure> {
     let name = path.display().to_string();
-    let text = file(path)?;
+    let text = read_private_key(path)?;
     let key = if text.trim_ascii_start().starts_with(b"-----BEGIN") {
         from_pem(&text, algorithm)
     } else {
@@ -113,18 +126,7 @@ fn from_jwk(text: &[u8], algorithm: Option<KeyManagement>) -> Result<DecryptionK
 }
 
 fn from_pem(text: &[u8], algorithm: Option<KeyManagement>) -> Result<DecryptionKey, KeyProblem> {
-    use base64::Engine as _;
-    let text = std::str::from_utf8(text).map_err(|_| KeyProblem::Malformed)?;
-    let body = text
-        .split_once("-----BEGIN PRIVATE KEY-----")
-        .and_then(|(_, rest)| rest.split_once("-----END PRIVATE KEY-----"))
-        .map(|(body, _)| body)
-        .ok_or(KeyProblem::Unsupported)?;
-    let body: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
-    let der = base64::engine::general_purpose::STANDARD
-        .decode(body.as_bytes())
-        .map(Zeroizing::new)
-        .map_err(|_| KeyProblem::Malformed)?;
+    let der = pem(text, "PRIVATE KEY")?;
     // PKCS#8 has no name, and the message's `kid` needs to match none where the user chose the key.
     let kid = KeyId::parse("own").map_err(|_| KeyProblem::Malformed)?;
     match algorithm {
@@ -132,6 +134,22 @@ fn from_pem(text: &[u8], algorithm: Option<KeyManagement>) -> Result<DecryptionK
         None => DecryptionKey::from_pkcs8(kid.clone(), KeyManagement::EcdhEs, &der)
             .or_else(|_| DecryptionKey::from_pkcs8(kid, KeyManagement::RsaOaep256, &der)),
     }
+}
+
+/// What is in a PEM text (RFC 7468 §2) under this label.
+fn pem(text: &[u8], label: &str) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
+    use base64::Engine as _;
+    let text = std::str::from_utf8(text).map_err(|_| KeyProblem::Malformed)?;
+    let body = text
+        .split_once(&format!("-----BEGIN {label}-----"))
+        .and_then(|(_, rest)| rest.split_once(&format!("-----END {label}-----")))
+        .map(|(body, _)| body)
+        .ok_or(KeyProblem::Unsupported)?;
+    let body: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
+    base64::engine::general_purpose::STANDARD
+        .decode(body.as_bytes())
+        .map(Zeroizing::new)
+        .map_err(|_| KeyProblem::Malformed)
 }
 
 /// A key that opens.
@@ -178,29 +196,6 @@ fn unreadable(error: &jwe::Error) -> Failure {
 
 fn unusable(name: &str, problem: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format!("the key in {name} cannot be used: {problem}"))
-}
-
-/// A small file that may hold a secret.
-pub(super) fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    use std::io::Read as _;
-    let cannot = |error: std::io::Error| {
-        Failure::usage(format!("the key in {} cannot be read: {error}", path.display()))
-    };
-    let mut text = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(KEY_BYTES).unwrap_or_default() + 1,
-    ));
-    std::fs::File::open(path)
-        .map_err(cannot)?
-        .take(KEY_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(cannot)?;
-    if text.len() as u64 > KEY_BYTES {
-        return Err(unusable(
-            &path.display().to_string(),
-            &"it is too large for a key",
-        ));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

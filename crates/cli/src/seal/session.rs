@@ -12,8 +12,8 @@ use portcullis_net::random;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::keys;
 use crate::failure::Failure;
+use crate::files::read_private_key;
 
 /// The longest life of a session key.
 const LONGEST: Lifetime = Lifetime::from_hours(24);
@@ -45,7 +45,7 @@ pub(super) fn generate(
 
 /// Reads a key that `generate` made, unless it ended.
 pub(super) fn read(path: &Path) -> Result<SharedKey, Failure> {
-    let text = keys::file(path)?;
+    let text = read_private_key(path)?;
     parse(&text, clock::System.now()).map_err(|failure| match failure {
         Unusable::Key(why) => Failure::usage(format!("the key in {} cannot be used: {why}", path.display())),
         Unusable::Ended(at) => Failure::refused(format!(

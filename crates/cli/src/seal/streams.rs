@@ -1,14 +1,14 @@
 //! Whole files and pipes in and out, with a word on the terminal when it takes long.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::files::{Draft, Readers};
 
 /// Largest input. One message is encrypted as a whole, because none of it may be believed before its tag was seen.
 pub(super) const LARGEST: u64 = 2 * 1024 * 1024 * 1024;
@@ -88,35 +88,8 @@ pub(super) fn write(to: Option<&Path>, bytes: &[u8], out: &mut dyn Write) -> Res
     };
     let cannot =
         |error: io::Error| Failure::refused(format!("{} cannot be written: {error}", path.display()));
-    // A device, a pipe or a link is written to and never replaced: only a plain file is ours to put another in place of.
-    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-        let mut there = OpenOptions::new().write(true).open(path).map_err(cannot)?;
-        return write_to(&mut there).map_err(cannot);
-    }
-    let beside = beside(path).map_err(cannot)?;
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)?;
-        write_to(&mut file)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        // The error of the write is the one to tell.
-        drop(fs::remove_file(&beside));
-    }
-    written.map_err(cannot)
-}
-
-/// A name in the same folder that nobody else uses.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("not the name of a file"))?;
-    Ok(path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id())))
+    let mut draft = Draft::begin(path, Readers::Owner).map_err(cannot)?;
+    write_to(&mut draft).and_then(|()| draft.finish()).map_err(cannot)
 }
 
 /// One line on standard error, from the second second on.
@@ -183,6 +156,8 @@ pub(super) fn human(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

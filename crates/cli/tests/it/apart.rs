@@ -227,7 +227,7 @@ async fn what_is_wrong_at_the_start_is_said_and_nothing_serves() -> Outcome {
     let file = scratch.path().join("gateway.toml").display().to_string();
     let checked = crate::portcullis().run(["config", "check", &file])?;
     assert_eq!(checked.code, Some(2));
-    assert!(checked.stderr.contains("argumnets"), "{}", checked.stderr);
+    assert!(checked.stdout.contains("argumnets"), "{}", checked.stdout);
     fs::write(scratch.path().join("crm.cedar"), "")?;
     fs::remove_file(scratch.path().join("ada.password"))?;
     let checked = crate::portcullis().run(["config", "check", &file])?;

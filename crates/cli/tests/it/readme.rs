@@ -1,6 +1,7 @@
 //! The README is executable: each command in it is run here, or is the command that runs this test.
 
 use std::fs;
+use std::process::Command;
 
 use portcullis_testkit::{Outcome, Running, Scratch};
 
@@ -72,6 +73,27 @@ async fn every_command_of_the_readme_runs() -> Outcome {
         if command == "cargo xtask test" {
             continue; // It is what runs this test.
         }
+        // Relative to the folder of the example, where there is something to seal.
+        let here = |word: &str| {
+            let is_file = word.contains('.') && !word.starts_with('-');
+            if is_file {
+                folder.path().join(word).display().to_string()
+            } else {
+                word.to_owned()
+            }
+        };
+        if let Some(rest) = command.strip_prefix("openssl ") {
+            let made = Command::new("openssl")
+                .args(words(rest).iter().map(|word| here(word)))
+                .output()?;
+            assert!(
+                made.status.success(),
+                "{command}: {}",
+                String::from_utf8_lossy(&made.stderr)
+            );
+            run += 1;
+            continue;
+        }
         let arguments = ours(&command).unwrap_or_else(|| panic!("`{command}` is not run by any test"));
         let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
         match names.as_slice() {
@@ -112,17 +134,8 @@ async fn every_command_of_the_readme_runs() -> Outcome {
                 assert!(!ran.stdout.is_empty(), "{command} said nothing");
             }
             ["seal", ..] => {
-                // Relative to the folder of the example, where there is something to seal.
-                let _made = fs::write(folder.path().join("notes.txt"), "water the plants");
-                let here = |word: &&str| {
-                    let is_file = word.contains('.') && !word.starts_with('-');
-                    if is_file {
-                        folder.path().join(word).display().to_string()
-                    } else {
-                        (*word).to_owned()
-                    }
-                };
-                let ran = portcullis().run(names.iter().map(here))?;
+                fs::write(folder.path().join("notes.txt"), "water the plants")?;
+                let ran = portcullis().run(names.iter().map(|word| here(word)))?;
                 assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
             }
             ["config", "check", _] => {
@@ -143,10 +156,13 @@ async fn every_command_of_the_readme_runs() -> Outcome {
         }
         run += 1;
     }
-    assert_eq!(
-        fs::read_to_string(folder.path().join("notes.copy"))?,
-        "water the plants"
-    );
+    for opened in ["notes.copy", "notes.opened"] {
+        assert_eq!(
+            fs::read_to_string(folder.path().join(opened))?,
+            "water the plants",
+            "{opened}"
+        );
+    }
     assert!(run >= 20, "only {run} commands were found in the README");
     Ok(())
 }

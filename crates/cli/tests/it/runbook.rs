@@ -20,7 +20,7 @@ async fn list_tools(running: &Running, token: &str) -> Outcome<u16> {
     Ok(answer.status)
 }
 
-fn kid_of(token: &str) -> Outcome<String> {
+pub(crate) fn kid_of(token: &str) -> Outcome<String> {
     use base64::Engine as _;
     let header = token.split('.').next().unwrap_or_default();
     let header = base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -29,7 +29,7 @@ fn kid_of(token: &str) -> Outcome<String> {
     Ok(text(&serde_json::from_slice(&header)?, "/kid"))
 }
 
-async fn published(running: &Running) -> Outcome<Vec<String>> {
+pub(crate) async fn published(running: &Running) -> Outcome<Vec<String>> {
     let jwks = Request::get(format!("{}/jwks", running.ready().issuer))
         .send()
         .await?

@@ -1,6 +1,7 @@
 //! `portcullis seal` as a person and as a script use it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,6 +14,13 @@ fn write(folder: &Scratch, name: &str, content: impl AsRef<[u8]>) -> Outcome<Str
     let path = folder.path().join(name);
     fs::write(&path, content)?;
     Ok(path.display().to_string())
+}
+
+/// A file that its owner alone can read, as private keys must be.
+fn write_key(folder: &Scratch, name: &str, content: impl AsRef<[u8]>) -> Outcome<String> {
+    let path = write(folder, name, content)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(path)
 }
 
 fn at(folder: &Scratch, name: &str) -> String {
@@ -64,7 +72,7 @@ fn what_is_sealed_for_a_key_opens_with_it_and_with_no_other() -> Outcome {
     let folder = Scratch::new("seal")?;
     let (private, public) = pair();
     let (own, to) = (
-        write(&folder, "own.jwk", private.to_string())?,
+        write_key(&folder, "own.jwk", private.to_string())?,
         write(&folder, "to.jwk", public.to_string())?,
     );
     let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
@@ -73,13 +81,13 @@ fn what_is_sealed_for_a_key_opens_with_it_and_with_no_other() -> Outcome {
         for extra in [&["--enc", "A128GCM"][..], &["--json"][..]] {
             let sealed = at(&folder, "report.jwe");
             let seal = [
-                "seal", "seal", "--to", &to, "--alg", algorithm, &file, "--out", &sealed,
+                "seal", "seal", "--to", &to, "--alg", algorithm, &file, "--force", "--out", &sealed,
             ];
             let ran = portcullis().run(seal.iter().chain(extra))?;
             assert_eq!(ran.code, Some(0), "{algorithm}: {}", ran.stderr);
             let opened = at(&folder, "report.copy");
             let ran = portcullis().run([
-                "seal", "open", "--key", &own, "--alg", algorithm, &sealed, "--out", &opened,
+                "seal", "open", "--key", &own, "--alg", algorithm, &sealed, "--force", "--out", &opened,
             ])?;
             assert_eq!(ran.code, Some(0), "{algorithm}: {}", ran.stderr);
             assert!(fs::read(&opened)? == content, "{algorithm}");
@@ -154,8 +162,8 @@ fn a_session_key_is_private_and_ends() -> Outcome {
 fn bad_input_is_told_and_never_sealed_to_the_wrong_key() -> Outcome {
     let folder = Scratch::new("seal-bad")?;
     let (private, public) = pair();
-    let own = write(&folder, "own.jwk", private.to_string())?;
-    let to = write(&folder, "to.jwk", public.to_string())?;
+    let own = write_key(&folder, "own.jwk", private.to_string())?;
+    let to = write_key(&folder, "to.jwk", public.to_string())?;
     let mut signing = public.clone();
     signing["use"] = "sig".into();
     let signing = write(&folder, "sig.jwk", signing.to_string())?;
@@ -202,5 +210,69 @@ async fn the_key_of_a_running_gateway_is_found_at_its_address() -> Outcome {
         .map_err(|error| Failure::new(error.to_string()))?;
     let header: Value = serde_json::from_slice(&header)?;
     assert!(text(&header, "/kid").starts_with("enc-"), "{header}");
+    Ok(())
+}
+
+#[test]
+fn nothing_takes_the_place_of_a_file_that_is_there_unless_it_is_asked_for() -> Outcome {
+    let folder = Scratch::new("seal-force")?;
+    let (private, public) = pair();
+    let own = write_key(&folder, "own.jwk", private.to_string())?;
+    let to = write(&folder, "to.jwk", public.to_string())?;
+    let notes = write(&folder, "notes.txt", "water the plants")?;
+    let sealed = write(&folder, "notes.jwe", "precious")?;
+    let seal = ["seal", "seal", "--to", &to, &notes, "--out", &sealed];
+    let refused = portcullis().run(seal)?;
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&sealed)?, "precious");
+    let forced = portcullis().run(seal.iter().chain(&["--force"]))?;
+    assert_eq!(forced.code, Some(0), "{}", forced.stderr);
+    let open = ["seal", "open", "--key", &own, &sealed, "--out", &notes];
+    let refused = portcullis().run(open)?;
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let forced = portcullis().run(open.iter().chain(&["--force"]))?;
+    assert_eq!(forced.code, Some(0), "{}", forced.stderr);
+    assert_eq!(fs::read_to_string(&notes)?, "water the plants");
+    Ok(())
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_refused_with_what_to_do() -> Outcome {
+    let folder = Scratch::new("seal-mode")?;
+    let (private, public) = pair();
+    let own = write_key(&folder, "own.jwk", private.to_string())?;
+    let to = write(&folder, "to.jwk", public.to_string())?;
+    let today = at(&folder, "today.jwk");
+    assert_eq!(
+        portcullis()
+            .run(["seal", "keygen-session", "--out", &today])?
+            .code,
+        Some(0)
+    );
+    let (_, to_own, _) = piped(&["seal", "seal", "--to", &to], b"secret")?;
+    let (_, to_today, _) = piped(&["seal", "seal", "--session", &today], b"secret")?;
+    for (option, key, sealed) in [("--key", &own, to_own), ("--session", &today, to_today)] {
+        for mode in [0o644, 0o640, 0o602] {
+            fs::set_permissions(key, fs::Permissions::from_mode(mode))?;
+            let (code, out, said) = piped(&["seal", "open", option, key], &sealed)?;
+            assert_eq!((code, out.as_slice()), (Some(2), &b""[..]), "{mode:o}: {said}");
+            assert!(said.contains(&format!("chmod 600 {key}")), "{said}");
+        }
+        fs::set_permissions(key, fs::Permissions::from_mode(0o400))?;
+        let (code, out, said) = piped(&["seal", "open", option, key], &sealed)?;
+        assert_eq!((code, out.as_slice()), (Some(0), &b"secret"[..]), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_private_key_in_pem_is_never_taken_for_the_recipients() -> Outcome {
+    let folder = Scratch::new("seal-pem")?;
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIA==\n-----END PRIVATE KEY-----\n";
+    let private = write_key(&folder, "private.pem", pem)?;
+    let (code, out, said) = piped(&["seal", "seal", "--to", &private], b"secret")?;
+    assert_eq!((code, out.as_slice()), (Some(2), &b""[..]), "{said}");
+    assert!(said.contains("BEGIN PUBLIC KEY"), "{said}");
     Ok(())
 }

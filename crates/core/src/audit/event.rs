@@ -157,6 +157,9 @@ pub struct Outcome {
 pub enum Ending {
     /// The upstream's answer was passed on to its end.
     Completed,
+    /// The upstream's answer held what could not be handed on, such as a result that may have sealed fields and belongs to
+    /// no call that is known: its place was taken by an error.
+    Withheld,
     /// The upstream could not be reached or broke off.
     UpstreamFailed,
     /// The upstream did not answer in time.
@@ -290,6 +293,9 @@ pub struct KeyTransition {
     /// The operator's words, for a key that was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When it happened, by the key's own record (RFC 3339). The record's `time` is when it was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub happened: Option<String>,
 }
 
 /// A private key of ours was used: how often since the last such record of the same key.
@@ -432,6 +438,7 @@ mod tests {
                 to: "deleted",
                 cause: "emergency",
                 reason: some("r"),
+                happened: some("h"),
             }
             .into(),
             KeyUse {
@@ -480,6 +487,7 @@ mod tests {
             serde_json::to_value([Verdict::Allowed, Verdict::Denied]),
             serde_json::to_value([
                 Ending::Completed,
+                Ending::Withheld,
                 Ending::UpstreamFailed,
                 Ending::TimedOut,
                 Ending::Cancelled,

@@ -12,6 +12,7 @@ use crate::jose::jwk::PublicJwk;
 pub struct JwksDocument {
     bytes: Bytes,
     etag: String,
+    empty: bool,
 }
 
 impl JwksDocument {
@@ -23,6 +24,7 @@ impl JwksDocument {
         let bytes = Bytes::from(json!({ "keys": keys }).to_string());
         let digest = digest::digest(&digest::SHA256, &bytes);
         Self {
+            empty: keys.is_empty(),
             bytes,
             etag: format!("\"{}\"", base64url::encode(digest)),
         }
@@ -32,6 +34,12 @@ impl JwksDocument {
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// Whether there is no key in it: nothing that a verifier should keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.empty
     }
 
     /// The `ETag` with its quotes (RFC 9110 §8.8.3), a digest of the bytes: equal on every replica.

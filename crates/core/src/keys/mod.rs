@@ -26,7 +26,7 @@ pub use plan::{
 };
 pub use policy::{LONGEST_VALIDITY, NOTICE, PolicyFlaw, RotationPolicy, Timing};
 pub use purpose::{Purpose, Sealing, Signing};
-pub use simulate::{Event, MOST_EVENTS, Simulation, Summary, Timeline};
+pub use simulate::{Broken, Event, MOST_EVENTS, Simulation, Summary, Timeline, Violation, Why};
 pub use state::{Birth, KeyView, NotAllowed, State};
 
 pub use crate::jose::jwk::Use;

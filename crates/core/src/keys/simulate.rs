@@ -1,7 +1,10 @@
 //! The planner, run through years in a moment. Nothing here knows a clock: time is counted.
 
+mod measure;
+
+use self::measure::Measure;
 use super::Use;
-use super::plan::{NotApplicable, Transition, next_due, plan};
+use super::plan::{NotApplicable, next_due, plan};
 use super::policy::RotationPolicy;
 use super::state::{Birth, KeyView, State};
 use crate::ids::KeyId;
@@ -17,8 +20,9 @@ pub struct Simulation {
     pub start: UnixTime,
     /// For how long.
     pub length: Lifetime,
-    /// How long nobody looks between two plans. Zero: every plan is carried out the moment it is due.
-    pub between_ticks: Lifetime,
+    /// How late every plan is carried out: what comes of keys that somebody looks at so seldom, when each look comes as
+    /// late as it may. Zero: every plan is carried out the moment it is due.
+    pub late_by: Lifetime,
     /// When keys change.
     pub policy: RotationPolicy,
     /// The keys that there are at the start.
@@ -36,10 +40,40 @@ pub struct Event {
     pub purpose: Use,
     /// What it became.
     pub became: State,
+    /// What it waited for.
+    pub why: Why,
+    /// It became the primary before every verifier could know it.
+    pub unknown: bool,
     /// Until when its certificate is valid.
     pub not_after: UnixTime,
     /// The states of all keys of this purpose afterwards, in the order of [`State`]: staged, enabled, disabled.
     pub counts: [usize; 3],
+}
+
+/// What a step waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is no other key that could be used.
+    NoOther,
+    /// The primary's certificate ends at this moment, `stage_before` from now.
+    BeforeEnd {
+        /// The primary.
+        primary: KeyId,
+        /// The end of its certificate.
+        ends: UnixTime,
+    },
+    /// It was staged at this moment, `promote_after` ago.
+    Staged(UnixTime),
+    /// It was staged at this moment, and somebody asked for it to be used as soon as every verifier knows it.
+    Hastened(UnixTime),
+    /// The primary's certificate ends too soon for what the primary would make.
+    PrimaryEnds,
+    /// This key takes its place.
+    Succeeded(KeyId),
+    /// It retired at this moment, and what was made with it is in use no more.
+    Retired(UnixTime),
+    /// Its certificate ends, or is too short for it to become the primary.
+    CertificateEnds,
 }
 
 /// A simulation's result.
@@ -51,25 +85,81 @@ pub struct Timeline {
     pub end: UnixTime,
     /// What each purpose saw, for signing and for encryption.
     pub summaries: [Summary; 2],
+    /// Every promise that was broken, in order.
+    pub violations: Vec<Violation>,
 }
 
-/// One purpose's years in numbers.
+/// One purpose's years in numbers. A certificate counts while it is valid and its key staged, enabled or disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// What for.
     pub purpose: Use,
     /// How often another key became the primary.
     pub rotations: usize,
-    /// The fewest keys at a time after the first key retired, and the most ever: staged, enabled and disabled together.
+    /// When the first key retired: from then on there can be one certificate of each state.
+    pub steady_since: Option<UnixTime>,
+    /// The fewest certificates at a time since then; ever, if no key retired.
     pub fewest: usize,
-    /// The most.
+    /// The most ever.
     pub most: usize,
+    /// For how long altogether there were fewer than three since the first key retired.
+    pub below_three: Lifetime,
+    /// How much of that without a staged key.
+    pub without_next: Lifetime,
+    /// How much of that without a retired key.
+    pub without_last: Lifetime,
     /// The longest time for which there was no primary with a valid certificate.
     pub without_primary: Lifetime,
     /// The longest time between two rotations.
     pub longest_between_rotations: Lifetime,
     /// How often a key had to become the primary before every verifier could know it.
     pub too_early: usize,
+}
+
+impl Summary {
+    fn empty(purpose: Use) -> Self {
+        let none = Lifetime::from_secs(0);
+        Self {
+            purpose,
+            rotations: 0,
+            steady_since: None,
+            fewest: usize::MAX,
+            most: 0,
+            below_three: none,
+            without_next: none,
+            without_last: none,
+            without_primary: none,
+            longest_between_rotations: none,
+            too_early: 0,
+        }
+    }
+}
+
+/// A promise of the [planner](super::plan) that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// From when.
+    pub at: UnixTime,
+    /// For which purpose.
+    pub purpose: Use,
+    /// Which one.
+    pub what: Broken,
+}
+
+/// A promise, broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// There is no primary with a valid certificate.
+    NoPrimary {
+        /// Until when.
+        until: UnixTime,
+    },
+    /// This key is used before every verifier can know it.
+    TooEarly(KeyId),
+    /// This key is gone, or its certificate ended, while what was made with it may be in use.
+    Outlived(KeyId),
+    /// There are so many keys, and not three at most.
+    TooMany(usize),
 }
 
 impl Simulation {
@@ -83,7 +173,6 @@ impl Simulation {
         let mut made = [0_usize; 2];
         let mut now = self.start;
         let end = self.start.plus(self.length);
-        let mut early = Vec::new();
         while now <= end && events.len() < MOST_EVENTS {
             for transition in plan(now, &self.policy, &keys) {
                 let before = keys.clone();
@@ -91,22 +180,29 @@ impl Simulation {
                     .birth()
                     .and_then(|(purpose, birth)| self.make(now, purpose, birth, &mut made));
                 transition.apply(now, &mut keys, new)?;
-                self.note(now, &transition, &before, &keys, &mut events, &mut early);
+                self.note(now, &before, &keys, &mut events);
                 keys.retain(|key| key.state != State::Deleted);
             }
-            now = self.next_tick(now, &keys);
+            let due = next_due(now, &self.policy, &keys);
+            now = due.map_or(UnixTime::from_millis(i64::MAX), |due| due.plus(self.late_by));
         }
         let end = if events.len() < MOST_EVENTS {
             end
         } else {
             now.min(end)
         };
-        let summaries =
-            [Use::Signature, Use::Encryption].map(|purpose| self.summarise(purpose, &events, &early, end));
+        let measured = [Use::Signature, Use::Encryption].map(|purpose| {
+            let own: Vec<&Event> = events.iter().filter(|event| event.purpose == purpose).collect();
+            Measure::new(&self.policy, purpose, &self.keys).run(self.start, end, &own)
+        });
+        let [(signing, mut violations), (sealing, others)] = measured;
+        violations.extend(others);
+        violations.sort_by_key(|violation| violation.at);
         Ok(Timeline {
             events,
             end,
-            summaries,
+            summaries: [signing, sealing],
+            violations,
         })
     }
 
@@ -122,124 +218,80 @@ impl Simulation {
         Some(KeyView::made(kid, purpose, birth, now, not_after))
     }
 
-    /// The next moment at which somebody looks: at the end of the pause in which something is due.
-    fn next_tick(&self, now: UnixTime, keys: &[KeyView]) -> UnixTime {
-        let Some(due) = next_due(now, &self.policy, keys) else {
-            return UnixTime::from_millis(i64::MAX);
-        };
-        let pause = self.between_ticks.as_secs();
-        if pause == 0 {
-            return due;
-        }
-        let wait = u64::try_from(due.as_secs().saturating_sub(self.start.as_secs())).unwrap_or(0);
-        self.start
-            .plus(Lifetime::from_secs(wait.div_ceil(pause).saturating_mul(pause)))
-            .max(now.plus(Lifetime::from_secs(1)))
-    }
-
-    fn note(
-        &self,
-        now: UnixTime,
-        transition: &Transition,
-        before: &[KeyView],
-        after: &[KeyView],
-        events: &mut Vec<Event>,
-        early: &mut Vec<Use>,
-    ) {
-        let mut changed: Vec<&KeyView> = after
+    fn note(&self, now: UnixTime, before: &[KeyView], after: &[KeyView], events: &mut Vec<Event>) {
+        let mut changed: Vec<(Option<&KeyView>, &KeyView)> = after
             .iter()
-            .filter(|key| {
-                before
-                    .iter()
-                    .find(|old| old.kid == key.kid)
-                    .is_none_or(|old| old.state != key.state)
-            })
+            .map(|key| (before.iter().find(|old| old.kid == key.kid), key))
+            .filter(|(old, key)| old.is_none_or(|old| old.state != key.state))
             .collect();
         // Who retires is told before who takes over.
-        changed.sort_by_key(|key| key.state != State::Disabled);
-        for key in changed {
+        changed.sort_by_key(|(_, key)| key.state != State::Disabled);
+        for (old, key) in changed {
+            let own = |other: &&KeyView| other.purpose == key.purpose;
             let count = |state: State| {
                 after
                     .iter()
-                    .filter(|other| other.purpose == key.purpose && other.state == state)
+                    .filter(own)
+                    .filter(|other| other.state == state)
                     .count()
             };
-            if key.state == State::Enabled
-                && before.iter().any(|old| old.purpose == key.purpose)
-                && (transition.birth().is_some() || now < key.staged.plus(self.policy.maturity()))
-            {
-                early.push(key.purpose);
-            }
+            let known = old.is_some() && now >= key.staged.plus(self.policy.maturity());
             events.push(Event {
                 at: now,
                 kid: key.kid.clone(),
                 purpose: key.purpose,
                 became: key.state,
+                why: self.why(now, old, key, after),
+                unknown: key.state == State::Enabled && before.iter().any(|old| own(&old)) && !known,
                 not_after: key.not_after,
                 counts: [State::Staged, State::Enabled, State::Disabled].map(count),
             });
         }
     }
 
-    fn summarise(&self, purpose: Use, events: &[Event], early: &[Use], end: UnixTime) -> Summary {
-        let mut summary = Summary {
-            purpose,
-            rotations: 0,
-            fewest: usize::MAX,
-            most: 0,
-            without_primary: Lifetime::from_secs(0),
-            longest_between_rotations: Lifetime::from_secs(0),
-            too_early: early.iter().filter(|other| **other == purpose).count(),
-        };
-        let at_start = |state| {
-            self.keys
-                .iter()
-                .find(move |key| key.purpose == purpose && key.state == state)
-        };
-        let mut primary = at_start(State::Enabled).map(|key| (self.start, key.not_after));
-        let mut settled = at_start(State::Disabled).is_some();
-        let mut own = events.iter().filter(|event| event.purpose == purpose).peekable();
-        while let Some(event) = own.next() {
-            if event.became == State::Enabled {
-                if let Some((since, until)) = primary {
-                    summary.rotations += 1;
-                    summary.longest_between_rotations =
-                        summary.longest_between_rotations.max(between(since, event.at));
-                    summary.without_primary = summary.without_primary.max(between(until, event.at));
-                }
-                primary = Some((event.at, event.not_after));
-            }
-            settled |= event.became == State::Disabled;
-            // What is written in one moment is counted after the last of it.
-            if own.peek().is_none_or(|next| next.at != event.at) {
-                let count = event.counts.iter().sum();
-                summary.most = summary.most.max(count);
-                if settled {
-                    summary.fewest = summary.fewest.min(count);
+    /// What the planner compared `now` with, for this step of this key.
+    fn why(&self, now: UnixTime, old: Option<&KeyView>, key: &KeyView, after: &[KeyView]) -> Why {
+        let primary = after
+            .iter()
+            .filter(|other| other.purpose == key.purpose && other.state == State::Enabled)
+            .max_by(|a, b| (a.enabled, &a.kid).cmp(&(b.enabled, &b.kid)));
+        match (key.state, old, primary) {
+            (State::Staged, _, Some(primary)) => Why::BeforeEnd {
+                primary: primary.kid.clone(),
+                ends: primary.not_after,
+            },
+            (State::Enabled, Some(old), _) => {
+                let waited = now >= key.staged.plus(self.policy.timing().promote_after);
+                let known = now >= key.staged.plus(self.policy.maturity());
+                match (waited, known && old.hastened) {
+                    (true, _) => Why::Staged(key.staged),
+                    (false, true) => Why::Hastened(key.staged),
+                    (false, false) => Why::PrimaryEnds,
                 }
             }
+            (State::Disabled, _, Some(primary)) => Why::Succeeded(primary.kid.clone()),
+            (State::Deleted, Some(old), _) => match old.disabled {
+                Some(since) if now < key.not_after.minus(self.policy.timing().clock_skew) => {
+                    Why::Retired(since)
+                }
+                Some(_) | None => Why::CertificateEnds,
+            },
+            (State::Staged | State::Disabled, _, None) | (State::Enabled | State::Deleted, None, _) => {
+                Why::NoOther
+            }
         }
-        if let Some((_, until)) = primary {
-            summary.without_primary = summary.without_primary.max(between(until, end));
-        }
-        summary.fewest = summary.fewest.min(summary.most);
-        summary
     }
-}
-
-fn between(from: UnixTime, to: UnixTime) -> Lifetime {
-    Lifetime::from_secs(u64::try_from(to.as_secs().saturating_sub(from.as_secs())).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn simulate(years: u64, between_ticks: Lifetime) -> Timeline {
+    fn simulate(years: u64, late_by: Lifetime) -> Timeline {
         Simulation {
             start: UnixTime::from_secs(1_800_000_000),
             length: Lifetime::from_days(years * 365),
-            between_ticks,
+            late_by,
             policy: RotationPolicy::default(),
             keys: Vec::new(),
         }
@@ -248,35 +300,71 @@ mod tests {
     }
 
     #[test]
-    fn ten_years_with_the_defaults_are_three_certificates_all_the_time() {
-        for ticks in [Lifetime::from_secs(0), Lifetime::from_days(1)] {
-            let timeline = simulate(10, ticks);
+    fn ten_years_with_the_defaults_are_three_certificates_from_the_first_retired_key_on() {
+        let none = Lifetime::from_secs(0);
+        for (late_by, rotations, apart) in [(none, 242, 30), (Lifetime::from_days(1), 227, 32)] {
+            let timeline = simulate(10, late_by);
+            assert_eq!(timeline.violations, []);
             for summary in timeline.summaries {
                 assert_eq!((summary.fewest, summary.most), (3, 3), "{summary:?}");
-                assert_eq!(summary.rotations, 242, "{summary:?}");
-                assert_eq!(summary.without_primary, Lifetime::from_secs(0));
+                assert_eq!(summary.below_three, none, "{summary:?}");
+                assert_eq!(summary.rotations, rotations, "{summary:?}");
+                assert_eq!(summary.without_primary, none);
                 assert_eq!(summary.too_early, 0);
-                assert_eq!(summary.longest_between_rotations, Lifetime::from_days(30));
+                assert_eq!(summary.longest_between_rotations, Lifetime::from_days(apart));
+                let start = UnixTime::from_secs(1_800_000_000);
+                assert_eq!(summary.steady_since, Some(start.plus(Lifetime::from_days(apart))));
             }
         }
     }
 
     #[test]
-    fn pauses_longer_than_the_policy_bears_are_seen_in_the_summary() {
+    fn every_promise_is_kept_up_to_the_longest_gap_and_broken_far_beyond_it() {
         let longest = RotationPolicy::default().longest_gap();
-        assert!(
-            simulate(10, longest)
-                .summaries
-                .iter()
-                .all(|summary| summary.too_early == 0)
-        );
-        let far = simulate(10, Lifetime::from_days(200));
-        assert!(far.summaries.iter().all(|summary| summary.too_early > 0));
-        assert!(
-            far.summaries
-                .iter()
-                .all(|summary| summary.without_primary > Lifetime::from_days(100))
-        );
+        assert_eq!(simulate(10, longest).violations, []);
+        for (days, expected) in [(40, 20), (200, 125)] {
+            let far = simulate(10, Lifetime::from_days(days));
+            for summary in far.summaries {
+                assert_eq!(summary.without_primary, Lifetime::from_days(expected), "{days}");
+                let own = |violation: &&Violation| violation.purpose == summary.purpose;
+                let first = far.violations.iter().find(own).unwrap();
+                assert_eq!(
+                    first.at,
+                    UnixTime::from_secs(1_800_000_000).plus(Lifetime::from_days(90))
+                );
+                assert!(summary.fewest < 3 && summary.below_three > Lifetime::from_days(100));
+            }
+        }
+        // what is made in the last moment of a certificate cannot be verified afterwards
+        let far = simulate(1, Lifetime::from_days(40));
+        let outlived = |violation: &Violation| matches!(violation.what, Broken::Outlived(_));
+        assert!(far.violations.iter().any(outlived), "{:?}", far.violations);
+    }
+
+    #[test]
+    fn fewer_than_three_are_counted_with_what_is_missing() {
+        let policy = RotationPolicy::new(super::super::Timing {
+            stage_before: Lifetime::from_days(60),
+            promote_after: Lifetime::from_days(5),
+            grace: Lifetime::from_days(5),
+            ..super::super::Timing::default()
+        })
+        .unwrap();
+        let timeline = Simulation {
+            start: UnixTime::from_secs(1_800_000_000),
+            length: Lifetime::from_days(365),
+            late_by: Lifetime::from_secs(0),
+            policy,
+            keys: Vec::new(),
+        }
+        .run()
+        .unwrap();
+        assert_eq!(timeline.violations, []);
+        let [signing, _] = timeline.summaries;
+        assert_eq!((signing.fewest, signing.most), (2, 3), "{signing:?}");
+        assert_eq!(signing.below_three, signing.without_next);
+        assert!(signing.below_three > Lifetime::from_days(200), "{signing:?}");
+        assert_eq!(signing.without_last, Lifetime::from_secs(0));
     }
 
     #[test]
@@ -289,7 +377,7 @@ mod tests {
         let timeline = Simulation {
             start,
             length: Lifetime::from_days(30),
-            between_ticks: Lifetime::from_secs(0),
+            late_by: Lifetime::from_secs(0),
             policy: RotationPolicy::default(),
             keys: vec![key],
         }
@@ -308,6 +396,27 @@ mod tests {
                 (20, State::Disabled),
                 (20, State::Enabled),
                 (20, State::Staged)
+            ]
+        );
+        let why = |at: usize| {
+            timeline
+                .events
+                .iter()
+                .filter(|event| event.purpose == Use::Signature)
+                .nth(at)
+        };
+        let told: Vec<&Why> = (0..3).filter_map(|at| why(at).map(|event| &event.why)).collect();
+        let next = KeyId::parse("sig-new-0001").unwrap();
+        let staged = start.plus(Lifetime::from_days(5));
+        assert_eq!(
+            told,
+            [
+                &Why::BeforeEnd {
+                    primary: kid,
+                    ends: end
+                },
+                &Why::Succeeded(next),
+                &Why::Staged(staged)
             ]
         );
     }

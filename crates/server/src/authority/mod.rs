@@ -10,6 +10,7 @@
 //! The browser's part keeps no state between pages: each page carries the original query of `/authorize`, which is checked
 //! from scratch every time, bound to the browser's cookie by the form's token.
 
+mod admin;
 mod authorize;
 mod browser;
 pub mod clients;
@@ -45,7 +46,7 @@ use portcullis_net::clock::Clock;
 use portcullis_net::fetch::Fetcher;
 
 use crate::custody::Keyring;
-use crate::http::{JwksPage, Network, Throttle};
+use crate::http::{JwksCounts, JwksPage, Network, Readiness, Throttle};
 use crate::store::Store;
 
 /// A resource that tokens are issued for.
@@ -131,7 +132,7 @@ pub struct Authority {
     deps: Dependencies,
     site: browser::Site,
     documents: documents::Documents,
-    jwks: JwksPage,
+    jwks: Arc<JwksPage>,
     guesses: Throttle<(String, login::Guesser)>,
     accounts: Throttle<String>,
     addresses: Throttle<Network>,
@@ -146,7 +147,7 @@ impl Authority {
         Arc::new(Self {
             site: browser::Site::of(&settings.issuer),
             documents: documents::Documents::new(deps.fetcher.clone(), settings.document_hosts),
-            jwks: JwksPage::new(),
+            jwks: Arc::new(JwksPage::new()),
             guesses: Throttle::new(login::ATTEMPTS_WITHIN),
             accounts: Throttle::new(login::ATTEMPTS_WITHIN),
             addresses: Throttle::new(login::ATTEMPTS_WITHIN),
@@ -198,6 +199,17 @@ impl Authority {
             )
             .fallback(refusal::no_such_address)
             .with_state(self)
+    }
+
+    /// What the operator's machinery reaches: `/healthz`, `/readyz`, `/metrics`. Never to be exposed to callers.
+    pub fn admin_router(&self, readiness: Arc<dyn Readiness>) -> Router {
+        admin::routes(self, readiness)
+    }
+
+    /// Its keys and how often they were asked for, for the metrics page of a gateway in the same process.
+    #[must_use]
+    pub fn counted(&self) -> (Arc<Keyring>, JwksCounts) {
+        (Arc::clone(&self.deps.keyring), JwksCounts::of(&self.jwks))
     }
 
     fn now(&self) -> UnixTime {

@@ -30,6 +30,17 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The ledger beside the audit log is not one.
+    #[error(
+        "`{}` is damaged: {detail}; it says which keys are void, so restore it from a backup; move it away only if the \
+         folder of the keys is as it was left", path.display()
+    )]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// The master key does not open the CA's key.
     #[error("{place} was encrypted under another master key; restore the master key that belongs to it")]
     OtherMasterKey {
@@ -84,6 +95,7 @@ impl Error {
         match self {
             Self::Io { .. } => "keys.io",
             Self::Damaged { .. } => "keys.damaged",
+            Self::Ledger { .. } => "keys.ledger",
             Self::OtherMasterKey { .. } => "keys.other-master-key",
             Self::Exposed { .. } => "keys.exposed",
             Self::Certificate(_) => "keys.certificate",
@@ -102,6 +114,7 @@ impl Error {
         match self {
             Self::Io { .. }
             | Self::Damaged { .. }
+            | Self::Ledger { .. }
             | Self::OtherMasterKey { .. }
             | Self::Exposed { .. }
             | Self::Certificate(_)

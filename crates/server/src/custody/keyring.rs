@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use portcullis_core::audit;
 use portcullis_core::ids::KeyId;
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwe::{KeyManagement, PayloadOpener};
@@ -14,17 +15,18 @@ use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::keys::{JwksDocument, RotationPolicy, State, Transition, plan, primary};
 use portcullis_core::random::SecureRandom;
 use portcullis_core::time::UnixTime;
+use portcullis_guard::recorder::{Durability, Recorder, RecorderUnavailable};
 use portcullis_net::clock::Clock;
 use portcullis_net::random::System;
 use tokio::sync::watch;
 
 use super::backend::FileBackend;
-use super::change::{KeyChange, changes_between};
+use super::change::{KeyChange, changes_since, states_of};
 use super::list::{KeyDescription, describe};
 use super::maker::{Maker, RingSettings, checked, jwks_of};
 use super::opened::{AbsentOpener, AbsentSigner, CountedOpener, CountedSigner};
 use super::shelf::{Cause, Folder, KeyPurpose, KeyRecord, Shelved};
-use super::transition::{NO_EDIT, Urgency, Wanted};
+use super::transition::{Urgency, Wanted};
 use super::uses::Uses;
 use super::{Error, MasterKey};
 
@@ -95,6 +97,7 @@ impl Keyring {
             signing: SignatureAlgorithm::Es256,
             encryption: KeyManagement::EcdhEs,
             policy: RotationPolicy::default(),
+            ledger: Arc::default(),
         };
         Self::start(settings, clock.now(), random)
     }
@@ -124,7 +127,12 @@ impl Keyring {
             }
             Err(error) => return Err(error),
         };
-        let unrecorded = changes_between(&maker.settings.role, &before.records, &shelved.records);
+        let ledger = &maker.settings.ledger;
+        // What nobody recorded, because the one who was to do it died first, is recorded now.
+        let before = ledger.states().unwrap_or_else(|| states_of(&before.records));
+        ledger.forget_all_but(&shelved.records);
+        let shelved = guarded(&maker, shelved);
+        let unrecorded = changes_since(&maker.settings.role, &before, &shelved.records);
         let mut snapshot = Snapshot::assemble(&maker, &uses, shelved, now, &BTreeMap::new())?;
         snapshot.incomplete = snapshot.incomplete.or(away);
         let (changed, _) = watch::channel(snapshot.shelved.generation);
@@ -205,17 +213,45 @@ impl Keyring {
         self.snapshot.load().incomplete.clone()
     }
 
-    /// Takes the changes that nobody put on record yet.
-    #[must_use]
-    pub fn take_changes(&self) -> Vec<KeyChange> {
-        std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Puts on record what nobody put there yet, and notes it. `is_known` says what the log has already: a process may
+    /// have died between the record and the note of it.
+    ///
+    /// # Errors
+    /// [`RecorderUnavailable`]; what is not on record waits for the next call.
+    pub async fn record_changes(
+        &self,
+        recorder: &dyn Recorder,
+        is_known: &(dyn Fn(&KeyChange) -> bool + Sync),
+    ) -> Result<(), RecorderUnavailable> {
+        let ledger = &self.maker.settings.ledger;
+        let mut alarms = ledger.take_alarms().into_iter();
+        while let Some(detail) = alarms.next() {
+            let event = audit::System {
+                what: "keys.revived",
+                detail: detail.clone(),
+            };
+            if let Err(error) = recorder.record(event.into(), Durability::Synced).await {
+                ledger.put_back(std::iter::once(detail).chain(alarms).collect());
+                return Err(error);
+            }
+        }
+        let mut changes = std::mem::take(&mut *self.lock_unrecorded()).into_iter();
+        while let Some(change) = changes.next() {
+            if !is_known(&change)
+                && let Err(error) = recorder.record(change.clone().into(), Durability::Synced).await
+            {
+                let mut later = self.lock_unrecorded();
+                let rest: Vec<_> = std::iter::once(change).chain(changes).collect();
+                later.splice(..0, rest);
+                return Err(error);
+            }
+            ledger.note(&change);
+        }
+        Ok(())
     }
 
-    /// Puts changes back that could not be recorded.
-    pub(super) fn put_back(&self, mut changes: Vec<KeyChange>) {
-        let mut later = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-        changes.append(&mut later);
-        *later = changes;
+    fn lock_unrecorded(&self) -> MutexGuard<'_, Vec<KeyChange>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the shelf moved on, or a key stopped working since it was opened. Cheap.
@@ -269,10 +305,11 @@ impl Keyring {
                 "the keys are older than they were: was a backup put in place?"
             );
         }
+        let shelved = guarded(&self.maker, shelved);
         let next = Snapshot::assemble(&self.maker, &self.uses, shelved, now, &before.handles)?;
-        let changes = changes_between(
+        let changes = changes_since(
             &self.maker.settings.role,
-            &before.shelved.records,
+            &states_of(&before.shelved.records),
             &next.shelved.records,
         );
         for change in &changes {
@@ -288,10 +325,7 @@ impl Keyring {
         let generation = next.shelved.generation;
         let moved = generation != before.shelved.generation || next.jwks != before.jwks;
         self.snapshot.store(Arc::new(next));
-        self.unrecorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(changes);
+        self.lock_unrecorded().extend(changes);
         if moved {
             self.changed.send_replace(generation);
         }
@@ -309,6 +343,14 @@ pub(super) enum Stale {
     Failed,
 }
 
+/// What a shelf holds, as the ledger lets it count: a key that was once revoked is, whatever the shelf says of it.
+fn guarded(maker: &Maker, mut shelved: Shelved) -> Shelved {
+    let ledger = &maker.settings.ledger;
+    ledger.mend(&mut shelved.records, &maker.place());
+    ledger.remember(&shelved.records);
+    shelved
+}
+
 fn scheduled(
     maker: &Maker,
     urgency: Urgency,
@@ -321,7 +363,11 @@ fn scheduled(
         reason: None,
         urgency,
         plan: &|keys| Ok(plan(now, &policy, keys)),
-        edit: NO_EDIT,
+        // Before the plan, so that another takes the place of a key that must not come back.
+        edit: &|records| {
+            maker.settings.ledger.mend(records, &maker.place());
+            Ok(())
+        },
     };
     maker.carry_out(wanted, now, random)
 }

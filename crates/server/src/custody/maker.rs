@@ -18,7 +18,7 @@ use super::authority::{Authority, BACKDATED};
 use super::backend::{KeyBackend, NewKey};
 use super::shelf::{Cause, KeyPurpose, KeyRecord, Shelf};
 use super::uses::Uses;
-use super::{Error, MasterKey};
+use super::{Error, Ledger, MasterKey};
 
 /// Everything that a ring needs.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct RingSettings {
     pub encryption: KeyManagement,
     /// When keys change.
     pub policy: RotationPolicy,
+    /// What is known of the ring beside its shelf.
+    pub ledger: Arc<Ledger>,
 }
 
 /// Makes and certifies keys.

@@ -12,9 +12,11 @@
 mod authority;
 pub mod backend;
 mod change;
+mod emergency;
 mod error;
 mod files;
 mod keyring;
+mod ledger;
 mod list;
 mod maker;
 mod master;
@@ -30,6 +32,7 @@ mod watcher;
 pub use change::KeyChange;
 pub use error::Error;
 pub use keyring::Keyring;
+pub use ledger::Ledger;
 pub use list::{KeyDescription, list, list_shelf};
 pub use maker::RingSettings;
 pub use master::{MasterKey, MasterKeySource};
@@ -38,4 +41,4 @@ pub use uses::{KeyUses, Uses, metrics};
 pub use watcher::Watcher;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

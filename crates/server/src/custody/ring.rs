@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,16 +19,16 @@ use portcullis_core::time::UnixTime;
 use portcullis_net::random::System;
 
 use super::Error;
-use super::change::{KeyChange, changes_between};
+use super::change::{KeyChange, changes_since, states_of};
+use super::emergency::{earlier, outcome, stated, void};
 use super::list::{KeyDescription, list_shelf};
 use super::maker::{Maker, RingSettings, checked, jwks_of, views_of};
-use super::shelf::{Cause, KeyRecord, Revocation, Shelf, Shelved};
+use super::shelf::{Cause, KeyRecord, Shelf, Shelved};
 use super::signer::RequestSigner;
 use super::transition::{Editor, NO_EDIT, NO_PLAN, Planner, Urgency, Wanted};
 use super::uses::Uses;
 
-/// Longest reason for a revocation, in bytes.
-const REASON_BYTES: usize = 500;
+pub use super::emergency::{Alone, Revoked, revoke_alone};
 
 /// Something that will happen to a ring if nobody does anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub fn planned(shelf: &dyn Shelf, policy: &RotationPolicy, now: UnixTime) -> Res
         .into_iter()
         .map(|what| Planned { at, what })
         .collect())
+}
+
+/// What the planner sees of a ring. Needs no private key.
+///
+/// # Errors
+/// [`Error`]: the shelf cannot be read, or a record on it is damaged.
+pub fn views(shelf: &dyn Shelf) -> Result<Vec<KeyView>, Error> {
+    views_of(&shelf.read()?.records, &shelf.place())
 }
 
 /// The JWK Set of a ring, as its servers publish it at this moment. Needs no private key.
@@ -136,7 +144,7 @@ impl Operator {
     /// Takes what was changed and is not on record yet, also by a call that failed later.
     #[must_use]
     pub fn take_changes(&self) -> Vec<KeyChange> {
-        std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock_unrecorded())
     }
 
     /// All keys.
@@ -190,8 +198,8 @@ impl Operator {
 
     /// Revokes a key: from now on what it signed is void, and another takes its place in the same moment.
     ///
-    /// Where no replacement can be made because the place for private keys does not answer, the key is revoked all the
-    /// same, and the servers make the replacement when it does.
+    /// Where no replacement can be made, whatever the reason, the key is revoked all the same, and the servers make the
+    /// replacement when they can.
     ///
     /// # Errors
     /// [`Error`]: no such key, no reason, or the shelf.
@@ -201,39 +209,39 @@ impl Operator {
         reason: &str,
         now: UnixTime,
         random: &dyn SecureRandom,
-    ) -> Result<Vec<KeyChange>, Error> {
-        let reason = reason.trim();
-        if reason.is_empty() || reason.len() > REASON_BYTES || reason.chars().any(char::is_control) {
-            return Err(Error::Refused(format!(
-                "say why in one line of 1 to {REASON_BYTES} bytes: the reason stays with the key, and goes on record"
-            )));
+    ) -> Result<Revoked, Error> {
+        let reason = stated(reason)?;
+        let RingSettings {
+            policy, role, ledger, ..
+        } = &self.maker.settings;
+        let shelf = self.maker.shelf();
+        let before = shelf.read()?;
+        if let Some(revocation) = earlier(&before, kid)? {
+            return Ok(Revoked::Before(revocation));
         }
-        let policy = self.maker.settings.policy;
         let revocation = |keys: &[KeyView]| {
-            revoke(now, &policy, keys, kid)
+            revoke(now, policy, keys, kid)
                 .map(|step| vec![step])
                 .map_err(|error| Error::Refused(error.to_string()))
         };
         let cause = Cause::Emergency;
         match self.change(cause, Some(reason), &revocation, NO_EDIT, now, random) {
-            Err(error) if error.may_pass() => {
-                tracing::error!(%kid, "revoking a key without a replacement: {error}");
-                let void = |records: &mut Vec<KeyRecord>| {
-                    for record in records.iter_mut().filter(|record| record.kid == *kid) {
-                        record.state = State::Deleted;
-                        record.deleted = Some(now);
-                        record.promote_at = None;
-                        record.cause = cause;
-                        record.revoked = Some(Revocation {
-                            reason: reason.to_owned(),
-                            at: now,
-                        });
-                    }
-                    Ok(())
-                };
-                self.change(cause, Some(reason), NO_PLAN, &void, now, random)
+            Ok(changes) => Ok(Revoked::Now {
+                changes,
+                unreplaced: None,
+            }),
+            Err(error @ Error::Refused(_)) => Err(error),
+            Err(error) => {
+                tracing::error!(%kid, "revoking a key without making another: {error}");
+                let after = void(shelf, policy, kid, reason, now)?;
+                ledger.remember(&after.records);
+                let why = error.to_string();
+                let revoked = outcome(role, &states_of(&before.records), &after, kid, &why);
+                if let Revoked::Now { changes, .. } = &revoked {
+                    self.lock_unrecorded().extend(changes.iter().cloned());
+                }
+                Ok(revoked)
             }
-            other => other,
         }
     }
 
@@ -266,12 +274,13 @@ impl Operator {
                 source,
             })?;
         let key = checked(record, &self.maker.place())?;
-        let request_signer = RequestSigner::new(&*signer, &key).ok_or_else(|| {
+        let no_request = || {
             Error::Refused(format!(
-                "a certificate request cannot be signed in {}; make the key for another algorithm",
+                "no certificate request can be made for a key for {}; make the key for another algorithm",
                 record.algorithm.name()
             ))
-        })?;
+        };
+        let request_signer = RequestSigner::new(&*signer, &key).ok_or_else(no_request)?;
         let not_after = now.plus(self.maker.settings.policy.timing().validity);
         let request = self
             .maker
@@ -280,6 +289,7 @@ impl Operator {
             .map_err(|error| {
                 Error::Refused(format!("the key `{kid}` could not sign its request: {error}"))
             })?;
+        let request = request_signer.named(request).ok_or_else(no_request)?;
         let request = pem("CERTIFICATE REQUEST", &request);
         Ok((kid, request))
     }
@@ -424,6 +434,10 @@ impl Operator {
             .ok_or_else(|| Error::Busy(self.maker.place()))
     }
 
+    fn lock_unrecorded(&self) -> MutexGuard<'_, Vec<KeyChange>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(
         &self,
         cause: Cause,
@@ -442,11 +456,10 @@ impl Operator {
             edit,
         };
         let (after, _) = self.maker.carry_out(wanted, now, random)?;
-        let changes = changes_between(&self.maker.settings.role, &before.records, &after.records);
-        self.unrecorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(changes.iter().cloned());
+        let RingSettings { role, ledger, .. } = &self.maker.settings;
+        ledger.remember(&after.records);
+        let changes = changes_since(role, &states_of(&before.records), &after.records);
+        self.lock_unrecorded().extend(changes.iter().cloned());
         Ok(changes)
     }
 }
@@ -484,8 +497,9 @@ fn unknown(kid: &KeyId) -> Error {
 
 fn cannot_sign() -> Error {
     Error::Refused(
-        "an encryption key cannot sign, not even a request for its own certificate: give the CA its public key from \
-         the JWK Set, and import the chain"
+        "an encryption key cannot sign, not even a request for its own certificate, because a key has one purpose; the \
+         built-in CA certifies it without one, or have another CA certify the public key as it stands in the JWK Set \
+         and take the chain in with `keys import --kid KID --chain FILE`"
             .to_owned(),
     )
 }

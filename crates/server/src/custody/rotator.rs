@@ -119,15 +119,8 @@ impl Rotator {
     }
 
     async fn record_changes(&self) {
-        let mut changes = self.keyring.take_changes().into_iter();
-        while let Some(change) = changes.next() {
-            let event = Event::from(change.clone());
-            if let Err(error) = self.recorder.record(event, Durability::Synced).await {
-                tracing::error!(%error, "a change of keys is not on record yet");
-                let rest = std::iter::once(change).chain(changes).collect();
-                self.keyring.put_back(rest);
-                return;
-            }
+        if let Err(error) = self.keyring.record_changes(&*self.recorder, &|_| false).await {
+            tracing::error!(%error, "a change of keys is not on record yet");
         }
     }
 

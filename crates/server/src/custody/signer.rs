@@ -7,9 +7,14 @@ use portcullis_core::jose::jwk::PublicKey;
 use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::keys::SubjectKey;
 use rcgen::PublicKeyData;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
 use super::Error;
+
+const BIT_STRING: u8 = 3;
+const SEQUENCE: u8 = 0x30;
 
 /// Makes a P-256 key in its PKCS#8 form.
 pub(super) fn generate() -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -52,6 +57,20 @@ impl rcgen::SigningKey for CertificateSigner {
     }
 }
 
+/// RSASSA-PSS with SHA-256, MGF1 with the same and a salt of its length (RFC 4055 §3.1; RFC 7518 §3.5).
+const PSS_SHA256: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
+    \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
+    \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\
+    \xa2\x03\x02\x01\x20";
+const PSS_SHA384: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
+    \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+    \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+    \xa2\x03\x02\x01\x30";
+const PSS_SHA512: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
+    \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\
+    \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\
+    \xa2\x03\x02\x01\x40";
+
 /// A token signing key that signs the request for its own certificate (RFC 2986 §3), wherever it is.
 pub(super) struct RequestSigner<'a> {
     signer: &'a dyn TokenSigner,
@@ -60,24 +79,52 @@ pub(super) struct RequestSigner<'a> {
 }
 
 impl<'a> RequestSigner<'a> {
-    /// `None` for an algorithm in which no request can be signed here.
+    /// `None` for a key that cannot be certified.
     pub(super) fn new(signer: &'a dyn TokenSigner, key: &PublicKey) -> Option<Self> {
         let algorithm = match signer.algorithm() {
             SignatureAlgorithm::Es256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             SignatureAlgorithm::Es384 => &rcgen::PKCS_ECDSA_P384_SHA384,
             SignatureAlgorithm::Es512 => &rcgen::PKCS_ECDSA_P521_SHA512,
             SignatureAlgorithm::EdDsa => &rcgen::PKCS_ED25519,
-            SignatureAlgorithm::Rs256 => &rcgen::PKCS_RSA_SHA256,
+            // The library has no name for RSASSA-PSS: `named` puts it in.
+            SignatureAlgorithm::Rs256
+            | SignatureAlgorithm::Ps256
+            | SignatureAlgorithm::Ps384
+            | SignatureAlgorithm::Ps512 => &rcgen::PKCS_RSA_SHA256,
             SignatureAlgorithm::Rs384 => &rcgen::PKCS_RSA_SHA384,
             SignatureAlgorithm::Rs512 => &rcgen::PKCS_RSA_SHA512,
             SignatureAlgorithm::MlDsa65 => &rcgen::PKCS_ML_DSA_65,
-            SignatureAlgorithm::Ps256 | SignatureAlgorithm::Ps384 | SignatureAlgorithm::Ps512 => return None,
         };
         Some(Self {
             signer,
             public: SubjectKey::new(key)?,
             algorithm,
         })
+    }
+
+    /// The finished request with the signature's own algorithm in it, which is not part of what is signed
+    /// (RFC 2986 §4.2). `None` when it is no request.
+    pub(super) fn named(&self, request: Vec<u8>) -> Option<Vec<u8>> {
+        let algorithm = match self.signer.algorithm() {
+            SignatureAlgorithm::Ps256 => PSS_SHA256,
+            SignatureAlgorithm::Ps384 => PSS_SHA384,
+            SignatureAlgorithm::Ps512 => PSS_SHA512,
+            SignatureAlgorithm::Es256
+            | SignatureAlgorithm::Es384
+            | SignatureAlgorithm::Es512
+            | SignatureAlgorithm::EdDsa
+            | SignatureAlgorithm::Rs256
+            | SignatureAlgorithm::Rs384
+            | SignatureAlgorithm::Rs512
+            | SignatureAlgorithm::MlDsa65 => return Some(request),
+        };
+        let (_, parsed) = X509CertificationRequest::from_der(&request).ok()?;
+        let signature = [&[0], &*parsed.signature_value.data].concat();
+        let signature = wrapped(BIT_STRING, &signature);
+        Some(wrapped(
+            SEQUENCE,
+            &[parsed.certification_request_info.raw, algorithm, &signature].concat(),
+        ))
     }
 }
 
@@ -104,7 +151,7 @@ impl rcgen::SigningKey for RequestSigner<'_> {
                     .split_at_checked(signature.len() / 2)
                     .ok_or(rcgen::Error::RemoteKeyError)?;
                 let (r, s) = (integer(r), integer(s));
-                sequence(&[r, s].concat())
+                wrapped(SEQUENCE, &[r, s].concat())
             }
             SignatureAlgorithm::EdDsa
             | SignatureAlgorithm::Rs256
@@ -132,14 +179,17 @@ fn integer(number: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A DER SEQUENCE of at most 255 bytes.
-fn sequence(content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).unwrap_or(0);
-    let mut out = if length < 0x80 {
-        vec![0x30, length]
-    } else {
-        vec![0x30, 0x81, length]
-    };
+/// A DER value; a length of 64 KiB and more is cut, and no request is as long.
+fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match (u8::try_from(content.len()), u16::try_from(content.len())) {
+        (Ok(short @ 0..=0x7f), _) => out.push(short),
+        (Ok(length), _) => out.extend([0x81, length]),
+        (_, length) => {
+            out.push(0x82);
+            out.extend(length.unwrap_or(u16::MAX).to_be_bytes());
+        }
+    }
     out.extend_from_slice(content);
     out
 }

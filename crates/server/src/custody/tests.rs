@@ -20,14 +20,16 @@ use serde_json::{Value, json};
 use super::*;
 
 mod authority;
+mod emergency;
+mod ledger;
 mod operator;
-mod rings;
+pub(crate) mod rings;
 
 const IDENTITY: &str = "http://127.0.0.1:8421";
 /// 2026-11-21T10:00:00Z
 const NOW: UnixTime = UnixTime::from_secs(1_795_255_200);
 
-struct At(UnixTime);
+pub(crate) struct At(UnixTime);
 
 impl Clock for At {
     fn now(&self) -> UnixTime {
@@ -36,7 +38,7 @@ impl Clock for At {
 }
 
 /// A data folder that goes when it is dropped.
-struct Data(PathBuf);
+pub(crate) struct Data(PathBuf);
 
 impl Data {
     fn new() -> Self {

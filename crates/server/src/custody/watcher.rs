@@ -9,14 +9,16 @@ use portcullis_core::keys::State;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::change::{States, states_of};
 use super::keyring::revoked;
 use super::rotator::{Backoff, POLL};
-use super::shelf::{Shelf, Shelved};
+use super::shelf::Shelf;
+use super::{Error, Ledger};
 
 /// Follows a ring that is not ours. A gateway on the authority's shelf learns of a revoked key within a second.
 pub struct Watcher {
     shelf: Arc<dyn Shelf>,
+    ledger: Arc<Ledger>,
     seen: ArcSwap<Seen>,
     changed: watch::Sender<u64>,
 }
@@ -24,36 +26,35 @@ pub struct Watcher {
 #[derive(Debug)]
 struct Seen {
     generation: u64,
-    states: Arc<BTreeMap<KeyId, State>>,
+    states: States,
     revoked: Arc<BTreeSet<KeyId>>,
 }
 
 impl Seen {
-    fn of(shelved: &Shelved) -> Self {
-        Self {
+    /// A key that was once revoked is, whatever the shelf says of it by now.
+    fn of(shelf: &dyn Shelf, ledger: &Ledger) -> Result<Self, Error> {
+        let mut shelved = shelf.read()?;
+        ledger.mend(&mut shelved.records, &shelf.place());
+        ledger.remember(&shelved.records);
+        Ok(Self {
             generation: shelved.generation,
-            states: Arc::new(
-                shelved
-                    .records
-                    .iter()
-                    .map(|record| (record.kid.clone(), record.state))
-                    .collect(),
-            ),
+            states: states_of(&shelved.records),
             revoked: Arc::new(revoked(&shelved.records)),
-        }
+        })
     }
 }
 
 impl Watcher {
-    /// Reads the ring once.
+    /// Reads the ring once. `ledger` is this process's own, beside its audit log.
     ///
     /// # Errors
     /// [`Error`]: the shelf cannot be read. Who guards with it must not start then: a revoked key would count.
-    pub fn open(shelf: Arc<dyn Shelf>) -> Result<Arc<Self>, Error> {
-        let seen = Seen::of(&shelf.read()?);
+    pub fn open(shelf: Arc<dyn Shelf>, ledger: Arc<Ledger>) -> Result<Arc<Self>, Error> {
+        let seen = Seen::of(&*shelf, &ledger)?;
         let (changed, _) = watch::channel(seen.generation);
         Ok(Arc::new(Self {
             shelf,
+            ledger,
             seen: ArcSwap::from_pointee(seen),
             changed,
         }))
@@ -97,7 +98,7 @@ impl Watcher {
         if self.shelf.generation()? == self.seen.load().generation {
             return Ok(());
         }
-        let seen = Seen::of(&self.shelf.read()?);
+        let seen = Seen::of(&*self.shelf, &self.ledger)?;
         let generation = seen.generation;
         self.seen.store(Arc::new(seen));
         self.changed.send_replace(generation);
@@ -112,8 +113,12 @@ impl Watcher {
 
     /// All keys and their states.
     #[must_use]
-    pub fn states(&self) -> Arc<BTreeMap<KeyId, State>> {
-        Arc::clone(&self.seen.load().states)
+    pub fn states(&self) -> BTreeMap<KeyId, State> {
+        let seen = self.seen.load();
+        seen.states
+            .iter()
+            .map(|(kid, (_, state))| (kid.clone(), *state))
+            .collect()
     }
 
     /// The generation, and a notice of each new one.

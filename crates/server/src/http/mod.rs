@@ -4,6 +4,7 @@
 //! [`Peer`]; counts of what each caller asks for; the JWK Set page. May use: the network, the `Host` rule of `guard`.
 //! Never: knows a path, decides who may call.
 
+mod admin;
 mod descriptors;
 mod host;
 mod jwks;
@@ -30,8 +31,11 @@ use tower::Service as _;
 use peers::{Peers, Place, network};
 use preface::Prompt;
 
+pub use admin::Readiness;
+pub(crate) use admin::{Endpoints, admin};
 pub use descriptors::raise_descriptors;
 pub use host::guard_host;
+pub use jwks::JwksCounts;
 pub(crate) use jwks::JwksPage;
 pub(crate) use throttle::{Network, Throttle};
 

@@ -16,7 +16,9 @@
 mod folder;
 mod log;
 mod queue;
+mod transitions;
 mod writer;
 
 pub use folder::{Error, Writing, files, writer};
 pub use log::AuditLog;
+pub use transitions::{KeyTransition, key_transitions};

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use portcullis_core::keys::{RotationPolicy, State, Timeline, Use};
 use portcullis_core::time::{Lifetime, UnixTime};
 
-use super::{headline, purpose, state_name, told};
-use crate::keys::day;
+use super::{counts, headline, state_name, told};
+use crate::keys::{day, name_of};
 
 const LEFT: f64 = 112.0;
 const WIDTH: f64 = 1098.0;
@@ -80,8 +80,8 @@ pub(super) fn draw(policy: &RotationPolicy, start: UnixTime, timeline: &Timeline
     for (summary, y) in timeline.summaries.iter().zip([84.0, 102.0]) {
         put(format!(
             r#"<text class="p" x="30" y="{y}"><tspan class="b">{}</tspan> {}</text>"#,
-            title_case(purpose(summary.purpose)),
-            escape(&told(summary))
+            title_case(name_of(summary.purpose)),
+            escape(&format!("{}; {}", counts(summary), told(summary)))
         ));
     }
     for (state, x) in [
@@ -106,7 +106,7 @@ pub(super) fn draw(policy: &RotationPolicy, start: UnixTime, timeline: &Timeline
                 r#"<text class="lane" x="{}" y="{}">{}</text>"#,
                 LEFT - 10.0,
                 lane_y + height(rows) / 2.0 + 4.0,
-                super::purpose(purpose)
+                name_of(purpose)
             ));
             for bar in bars.iter().filter(|bar| bar.purpose == purpose) {
                 if let Some(drawn) = bar.draw(*strip, lane_y) {

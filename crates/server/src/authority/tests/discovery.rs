@@ -87,6 +87,7 @@ async fn keys_are_served_with_a_validator() {
     let first = stage.get("/jwks").await;
     assert_eq!(first.header("cache-control"), "public, max-age=300");
     assert_eq!(first.header("access-control-allow-origin"), "*");
+    assert!(first.header("access-control-expose-headers").contains("ETag"));
     assert_eq!(first.body, stage.get("/.well-known/jwks.json").await.body);
     assert!(!first.body.contains("\"d\""));
     let conditional = |validator: String| {
@@ -122,7 +123,8 @@ async fn pages_of_other_origins_may_call_what_clients_call_and_nothing_else() {
     let preflight = |path: &str| {
         let request = Request::options(path)
             .header("origin", "https://app.example")
-            .header("access-control-request-method", "POST");
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "if-none-match");
         request.body(Body::empty()).unwrap()
     };
     for path in [
@@ -134,12 +136,12 @@ async fn pages_of_other_origins_may_call_what_clients_call_and_nothing_else() {
         let answer = stage.send(preflight(path)).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
-        assert!(
-            answer
-                .header("access-control-allow-headers")
-                .contains("authorization"),
-            "{path}"
-        );
+        for asked in ["authorization", "if-none-match"] {
+            assert!(
+                answer.header("access-control-allow-headers").contains(asked),
+                "{path}: {asked}"
+            );
+        }
     }
     for path in ["/authorize", "/login"] {
         assert_eq!(

@@ -180,6 +180,15 @@ impl Stage {
     }
 
     async fn with(change: impl FnOnce(&mut Settings), reach: Reach) -> Self {
+        Self::with_keys(change, reach, None).await
+    }
+
+    /// With this ring in place of one of its own.
+    async fn with_keys(
+        change: impl FnOnce(&mut Settings),
+        reach: Reach,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Self {
         let name = portcullis_core::random::token::<12>(&System).unwrap();
         let folder = std::env::temp_dir().join(format!("portcullis-authority-{name}"));
         std::fs::create_dir(&folder).unwrap();
@@ -192,8 +201,9 @@ impl Stage {
             .await
             .unwrap();
         let master = MasterKey::open(&folder.join("master.key"), &System).unwrap();
-        let keyring =
-            Keyring::open(&folder.join("keys/authority"), &master, ISSUER, &*clock, &System).unwrap();
+        let keyring = keyring.unwrap_or_else(|| {
+            Keyring::open(&folder.join("keys/authority"), &master, ISSUER, &*clock, &System).unwrap()
+        });
         let resource = Resource {
             uri: ResourceUri::parse(RESOURCE).unwrap(),
             server: ServerName::parse("notes").unwrap(),

@@ -4,6 +4,7 @@ use portcullis_core::jose::jwk::KeySet;
 use portcullis_core::jose::jws::Unverified;
 
 use super::*;
+use crate::custody::tests::rings::House;
 
 /// Client, code.
 async fn authorized(stage: &Stage, scope: &str) -> (String, String) {
@@ -551,4 +552,36 @@ async fn a_request_need_not_name_the_only_server_and_must_name_one_of_two() {
             None => assert_eq!(answer.error(), (400, "invalid_target".to_owned())),
         }
     }
+}
+
+#[tokio::test]
+async fn while_its_key_is_away_nothing_is_spent_and_afterwards_everything_works() {
+    let house = House::in_folder();
+    let keyring = house.start(UnixTime::from_secs(1_795_255_200));
+    let stage = Stage::with_keys(|_| {}, Reach::LoopbackToo, Some(keyring)).await;
+    let (client, code) = authorized(&stage, "notes:read notes:write").await;
+    house.away.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let refused = stage.redeem(&client, &code, &[]).await;
+        assert!(
+            !refused.body.contains("cable"),
+            "the cause is for the log: {refused:?}"
+        );
+        assert_eq!(refused.error(), (503, "temporarily_unavailable".to_owned()));
+        assert_eq!(refused.header("retry-after"), "5");
+        assert_eq!(refused.header("cache-control"), "no-store");
+    }
+    // what others need is there meanwhile
+    let keys = stage.get("/jwks").await;
+    assert_eq!(keys.status, StatusCode::OK);
+    assert!(keys.body.contains("\"sig\""), "{}", keys.body);
+    house.away.store(false, Ordering::SeqCst);
+    let issued = stage.redeem(&client, &code, &[]).await;
+    assert_eq!(
+        issued.status,
+        StatusCode::OK,
+        "the code was not spent: {issued:?}"
+    );
+    let token = issued.json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(claims(&stage, &token).await["sub"], "alice");
 }

@@ -23,7 +23,7 @@ pub enum SecretSource {
 
 impl SecretSource {
     /// The secret.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, BackendError> {
+    pub(crate) fn read(&self) -> Result<Zeroizing<String>, BackendError> {
         let text = match self {
             Self::File(path) => {
                 let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {

@@ -22,6 +22,7 @@ use crate::custody::{Error, files};
 const GENERATION: &str = "generation";
 const CHANGE: &str = "change";
 const LEASE: &str = "lease";
+const NOTHING: &[KeyRecord] = &[];
 
 /// A folder with the keys of one ring.
 #[derive(Debug)]
@@ -67,7 +68,8 @@ impl Folder {
         self.path.join(format!("{kid}.json"))
     }
 
-    /// Under the exclusive lock: removes unfinished files, finishes a change, repairs torn key files.
+    /// Under the exclusive lock: removes unfinished files, finishes a change, repairs torn key files and those that
+    /// undo a revocation.
     fn recover(&self) -> Result<(), Error> {
         files::remove_unfinished(&self.path)?;
         let change = match self.last_change()? {
@@ -89,12 +91,19 @@ impl Folder {
         if change.generation == generation {
             for record in self.records_of(change)? {
                 let path = self.file_of(&record.kid);
-                if let Ok(text) = fs::read(&path)
-                    && let Err(Unreadable::Torn(detail)) = KeyRecord::from_json(&text)
-                {
-                    tracing::warn!(path = %path.display(), detail, "a key file was torn; writing it again");
-                    files::replace(&path, record.to_json().as_bytes(), &System)?;
-                }
+                let there = match fs::read(&path) {
+                    Ok(text) => KeyRecord::from_json(&text),
+                    Err(_) => continue,
+                };
+                let why = match there {
+                    Err(Unreadable::Torn(detail)) => detail,
+                    Ok(there) if record.revoked.is_some() && there.revoked.is_none() => {
+                        "it is from before the revocation of its key".to_owned()
+                    }
+                    Ok(_) | Err(Unreadable::Damaged(_)) => continue,
+                };
+                tracing::warn!(path = %path.display(), why, "writing a key file again");
+                files::replace(&path, record.to_json().as_bytes(), &System)?;
             }
         }
         Ok(())
@@ -148,13 +157,14 @@ impl Folder {
         )
     }
 
-    /// All key files. Files of other kinds are left alone.
-    fn read_files(&self) -> Result<Vec<KeyRecord>, Error> {
+    /// All key files. Files of other kinds are left alone. One that was torn is read from the change that wrote it, if
+    /// that is the last one: the next to open the folder for writing mends it.
+    fn read_files(&self, written: &[KeyRecord]) -> Result<Vec<KeyRecord>, Error> {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(Error::io("read the folder", &self.path))? {
             let path = entry.map_err(Error::io("read the folder", &self.path))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                records.push(read_file(&path)?);
+                records.push(read_file(&path, written)?);
             }
         }
         records.sort_by(|a, b| a.kid.cmp(&b.kid));
@@ -162,13 +172,42 @@ impl Folder {
     }
 }
 
-fn read_file(path: &Path) -> Result<KeyRecord, Error> {
+/// Puts the tombstones of a change in their places: a key file from before a revocation does not undo it.
+fn bury_again(records: &mut Vec<KeyRecord>, written: &[KeyRecord]) {
+    for tombstone in written.iter().filter(|record| record.revoked.is_some()) {
+        match records.iter_mut().find(|record| record.kid == tombstone.kid) {
+            Some(record) if record.revoked.is_some() => {}
+            Some(record) => {
+                tracing::error!(
+                    kid = %record.kid,
+                    "the file of a revoked key is one from before the revocation: the key stays revoked"
+                );
+                *record = tombstone.clone();
+            }
+            None => records.push(tombstone.clone()),
+        }
+    }
+}
+
+fn read_file(path: &Path, written: &[KeyRecord]) -> Result<KeyRecord, Error> {
     let damaged = |detail: String| Error::Damaged {
         path: path.to_owned(),
         detail,
     };
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    let record = KeyRecord::from_json(&text).map_err(|unreadable| damaged(unreadable.into_detail()))?;
+    let record = match KeyRecord::from_json(&text) {
+        Ok(record) => record,
+        Err(Unreadable::Torn(detail)) => {
+            let named =
+                |record: &&KeyRecord| path.file_stem().is_some_and(|stem| stem == record.kid.as_str());
+            let Some(record) = written.iter().find(named) else {
+                return Err(damaged(detail));
+            };
+            tracing::warn!(path = %path.display(), detail, "a key file is torn; reading its copy in the last change");
+            record.clone()
+        }
+        Err(Unreadable::Damaged(detail)) => return Err(damaged(detail)),
+    };
     if path.file_stem().is_none_or(|stem| stem != record.kid.as_str()) {
         return Err(damaged(format!(
             "it holds key `{}`, which is not its name",
@@ -199,33 +238,23 @@ impl Shelf for Folder {
         // Nobody changes the files while this is held. A folder that cannot be written has nobody who could.
         let _held = files::lock_shared(&self.path)?;
         let generation = self.generation()?;
-        let mut revoked = Vec::new();
+        let mut written = Vec::new();
+        let mut copies = NOTHING;
         if let Some(Ok(change)) = self.last_change()? {
             let of = change.generation;
-            let records = self.records_of(change)?;
+            written = self.records_of(change)?;
             if of > generation {
                 // Its writer died before it was carried out; it has happened all the same.
                 return Ok(Shelved {
                     generation: of,
-                    records,
+                    records: written,
                 });
             }
-            revoked.extend(records.into_iter().filter(|record| record.revoked.is_some()));
+            // A copy in an older change may be older than the file.
+            copies = if of == generation { &written } else { NOTHING };
         }
-        let mut records = self.read_files()?;
-        for tombstone in revoked {
-            match records.iter().find(|record| record.kid == tombstone.kid) {
-                Some(record) if record.revoked.is_some() => {}
-                Some(record) => {
-                    return Err(Error::Damaged {
-                        path: self.file_of(&record.kid),
-                        detail: "this key was revoked after the file was written, and a revoked key never comes back"
-                            .to_owned(),
-                    });
-                }
-                None => records.push(tombstone),
-            }
-        }
+        let mut records = self.read_files(copies)?;
+        bury_again(&mut records, &written);
         records.sort_by(|a, b| a.kid.cmp(&b.kid));
         Ok(Shelved { generation, records })
     }
@@ -237,7 +266,11 @@ impl Shelf for Folder {
             return Ok(Changed::Conflict);
         }
         let kept: BTreeSet<&KeyId> = records.iter().map(|record| &record.kid).collect();
-        let mut removed: Vec<KeyId> = self.read_files()?.into_iter().map(|record| record.kid).collect();
+        let mut removed: Vec<KeyId> = self
+            .read_files(&[])?
+            .into_iter()
+            .map(|record| record.kid)
+            .collect();
         removed.retain(|kid| !kept.contains(kid));
         let generation = expected.saturating_add(1);
         let change = Change {

@@ -14,6 +14,7 @@ mod tests;
 use std::fmt;
 
 pub use folder::Folder;
+pub(super) use record::Shape as RecordShape;
 pub use record::{Cause, KeyPurpose, KeyRecord, Revocation};
 pub use table::{Database, Table};
 

@@ -154,7 +154,7 @@ impl std::fmt::Debug for KeyRecord {
 
 /// Why a text is no record.
 #[derive(Debug)]
-pub(super) enum Unreadable {
+pub(in crate::custody) enum Unreadable {
     /// It ends too early or is not JSON at all: what a torn write leaves.
     Torn(String),
     /// It is JSON that we did not write.
@@ -162,7 +162,7 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn into_detail(self) -> String {
+    pub(in crate::custody) fn into_detail(self) -> String {
         match self {
             Self::Torn(detail) | Self::Damaged(detail) => detail,
         }
@@ -222,7 +222,7 @@ impl KeyRecord {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Shape {
+pub(in crate::custody) struct Shape {
     version: u8,
     purpose: KeyPurpose,
     kid: KeyId,

@@ -1,10 +1,16 @@
 //! The built-in CA: what it may certify, and for how long. Judged by the check that outside chains have to pass.
 
+use aws_lc_rs::signature::{
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    UnparsedPublicKey,
+};
 use portcullis_core::jose::jwe::KeyManagement;
 use portcullis_core::jose::jwk::PublicKey;
 use portcullis_core::keys::{
     CertificateFacts, LONGEST_VALIDITY, RotationPolicy, Timing, authority_permits, check_chain,
 };
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
 
 use super::rings::House;
 use super::*;
@@ -143,6 +149,13 @@ fn a_certificate_lasts_as_long_as_the_policy_says_and_a_little_more() {
     }
 }
 
+/// Each with the length of its salt.
+const PSS: [(SignatureAlgorithm, &RsaParameters, u32); 3] = [
+    (SignatureAlgorithm::Ps256, &RSA_PSS_2048_8192_SHA256, 32),
+    (SignatureAlgorithm::Ps384, &RSA_PSS_2048_8192_SHA384, 48),
+    (SignatureAlgorithm::Ps512, &RSA_PSS_2048_8192_SHA512, 64),
+];
+
 #[test]
 fn keys_of_every_kind_are_certified_for_what_they_do() {
     for (signing, quick) in [
@@ -150,6 +163,9 @@ fn keys_of_every_kind_are_certified_for_what_they_do() {
         (SignatureAlgorithm::EdDsa, true),
         (SignatureAlgorithm::Es512, true),
         (SignatureAlgorithm::Rs256, false),
+        (SignatureAlgorithm::Ps256, false),
+        (SignatureAlgorithm::Ps384, false),
+        (SignatureAlgorithm::Ps512, false),
     ] {
         let house = House::in_folder();
         let mut settings = house.settings();
@@ -167,5 +183,42 @@ fn keys_of_every_kind_are_certified_for_what_they_do() {
         assert!(request.lines().all(|line| line.len() <= 64), "{request}");
         let (_, der) = x509_parser::pem::parse_x509_pem(request.as_bytes()).unwrap();
         assert_eq!(der.label, "CERTIFICATE REQUEST");
+        if let Some((_, verification, salt)) = PSS.iter().find(|(algorithm, _, _)| *algorithm == signing) {
+            // What a CA does with it: the signature, by the algorithm that the request names.
+            let (_, parsed) = X509CertificationRequest::from_der(&der.contents).unwrap();
+            let info = &parsed.certification_request_info;
+            UnparsedPublicKey::new(*verification, &info.subject_pki.subject_public_key.data)
+                .verify(info.raw, &parsed.signature_value.data)
+                .unwrap();
+            let named = &parsed.signature_algorithm;
+            assert_eq!(named.algorithm.to_id_string(), "1.2.840.113549.1.1.10");
+            let named = x509_parser::signature_algorithm::RsaSsaPssParams::try_from(
+                named.parameters.as_ref().unwrap(),
+            )
+            .unwrap();
+            assert_eq!(named.salt_length(), *salt);
+            assert_eq!(named.trailer_field(), 1);
+            assert!(named.hash_algorithm().is_some() && named.mask_gen_algorithm().is_ok());
+        }
+    }
+}
+
+/// What the page on custody says of replacing the CA.
+#[test]
+fn a_ca_that_was_removed_is_followed_by_another_and_keys_keep_their_names() {
+    let data = Data::new();
+    let before = data.open().unwrap();
+    let old = records(&data.ring());
+    fs::remove_dir_all(data.0.join("keys/ca")).unwrap();
+    let after = data.open().unwrap();
+    assert_eq!(kids(&before), kids(&after));
+    check(&records(&data.ring()), IDENTITY, NOW);
+    for (old, new) in old.iter().zip(records(&data.ring())) {
+        assert_eq!(old.public, new.public);
+        assert_ne!(
+            spki_of(&old.chain[1]),
+            spki_of(&new.chain[1]),
+            "still of the old CA"
+        );
     }
 }

@@ -10,7 +10,8 @@ use x509_parser::prelude::FromDer as _;
 
 use super::rings::{House, until, verifies};
 use super::*;
-use crate::custody::ring::{self, Import, RequestFor};
+use crate::custody::ring::{self, Import, RequestFor, Revoked};
+use crate::custody::shelf::{Folder, Shelf as _};
 
 /// A CA that is not ours.
 struct Outside {
@@ -82,7 +83,13 @@ fn a_revoked_key_is_void_at_once_and_never_comes_back() {
         operator.revoke(&kid, "  ", NOW, &System).unwrap_err().code(),
         "keys.refused"
     );
-    let changes = operator.revoke(&kid, "seen in a log", NOW, &System).unwrap();
+    let Revoked::Now {
+        changes,
+        unreplaced: None,
+    } = operator.revoke(&kid, "seen in a log", NOW, &System).unwrap()
+    else {
+        panic!("a key that worked was not replaced");
+    };
     let told: Vec<_> = changes.iter().map(|change| (change.from, change.to)).collect();
     assert_eq!(told.len(), 2, "{changes:?}");
     assert!(told.contains(&(Some(State::Enabled), State::Deleted)));
@@ -102,14 +109,14 @@ fn a_revoked_key_is_void_at_once_and_never_comes_back() {
         let now = NOW.plus(Lifetime::from_days(365 * year));
         assert!(house.start(now).revoked().contains(&kid));
     }
-    // not by revoking it again, not through a certificate, and not from a backup
-    assert!(
-        operator
-            .revoke(&kid, "again", NOW, &System)
-            .unwrap_err()
-            .to_string()
-            .contains("no key")
-    );
+    // revoking it again is no mistake, and changes nothing: not the reason, not the day
+    let later = NOW.plus(Lifetime::from_days(1));
+    let again = operator.revoke(&kid, "again", later, &System).unwrap();
+    let Revoked::Before(first) = again else {
+        panic!("it was revoked a second time: {again:?}");
+    };
+    assert_eq!((first.reason.as_str(), first.at), ("seen in a log", NOW));
+    // it does not come back through a certificate, and not from a backup
     let outside = Outside::new();
     let anything = outside.chain(&outside.key, SIGNS, IDENTITY, 2030);
     assert!(
@@ -118,8 +125,19 @@ fn a_revoked_key_is_void_at_once_and_never_comes_back() {
             .is_err()
     );
     fs::write(house.data.ring().join(format!("{kid}.json")), kept).unwrap();
-    let problem = Keyring::start(house.settings(), NOW, &System).map(|ring| ring.revoked().contains(&kid));
-    assert!(!matches!(problem, Ok(false)), "a restored file revives it");
+    assert!(
+        Folder::existing(&house.data.ring())
+            .read()
+            .unwrap()
+            .records
+            .iter()
+            .any(|record| record.kid == kid && record.revoked.is_some())
+    );
+    let ring = house.start(NOW.plus(Lifetime::from_days(365 * 3)));
+    assert!(ring.revoked().contains(&kid), "a restored file revives it");
+    assert!(!String::from_utf8_lossy(&ring.jwks().bytes()).contains(kid.as_str()));
+    let text = fs::read_to_string(house.data.ring().join(format!("{kid}.json"))).unwrap();
+    assert!(text.contains("seen in a log"), "the file was not mended: {text}");
 }
 
 #[test]
@@ -129,9 +147,15 @@ fn a_key_is_revoked_though_no_other_can_be_made() {
     let operator = house.operator();
     let kid = ring.signer().kid().clone();
     house.away.store(true, Ordering::SeqCst);
-    operator.revoke(&kid, "stolen", NOW, &System).unwrap();
+    let Revoked::Now { changes, unreplaced } = operator.revoke(&kid, "stolen", NOW, &System).unwrap() else {
+        panic!("it was not revoked before");
+    };
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(unreplaced.unwrap().contains("the cable is out"));
+    assert_eq!(operator.take_changes(), changes);
     ring.reload(NOW).unwrap();
     assert!(ring.revoked().contains(&kid));
+    assert!(!String::from_utf8_lossy(&ring.jwks().bytes()).contains(kid.as_str()));
     assert!(ring.signer().sign(b"x").is_err());
     house.away.store(false, Ordering::SeqCst);
     ring.advance(NOW, &System).unwrap();

@@ -64,6 +64,10 @@ impl TokenSigner for AwaySigner {
         }
         self.0.sign(message)
     }
+
+    fn is_quick(&self) -> bool {
+        false
+    }
 }
 
 impl KeyBackend for Away {
@@ -122,14 +126,14 @@ impl KeyBackend for Away {
 }
 
 /// A ring that many can open.
-pub(super) struct House {
+pub(crate) struct House {
     pub(super) data: Data,
-    pub(super) away: Arc<AtomicBool>,
+    pub(crate) away: Arc<AtomicBool>,
     database: Option<String>,
 }
 
 impl House {
-    pub(super) fn in_folder() -> Self {
+    pub(crate) fn in_folder() -> Self {
         Self {
             data: Data::new(),
             away: Arc::default(),
@@ -169,10 +173,11 @@ impl House {
             signing: SignatureAlgorithm::Es256,
             encryption: KeyManagement::EcdhEs,
             policy: RotationPolicy::default(),
+            ledger: Arc::new(Ledger::open(&self.data.0.join("audit"), "authority").unwrap()),
         }
     }
 
-    pub(super) fn start(&self, now: UnixTime) -> Arc<Keyring> {
+    pub(crate) fn start(&self, now: UnixTime) -> Arc<Keyring> {
         Keyring::start(self.settings(), now, &System).unwrap()
     }
 
@@ -190,7 +195,7 @@ impl Clock for Walking {
 }
 
 #[derive(Default)]
-struct Log(Mutex<Vec<Event>>);
+pub(super) struct Log(pub(super) Mutex<Vec<Event>>);
 
 impl Recorder for Log {
     fn record<'a>(&'a self, event: Event, _durability: Durability) -> Recording<'a> {
@@ -225,7 +230,12 @@ impl Log {
     }
 }
 
-fn rotate(keyring: &Arc<Keyring>, log: &Arc<Log>, now: UnixTime, stop: &CancellationToken) -> Rotating {
+pub(super) fn rotate(
+    keyring: &Arc<Keyring>,
+    log: &Arc<Log>,
+    now: UnixTime,
+    stop: &CancellationToken,
+) -> Rotating {
     Rotator {
         keyring: Arc::clone(keyring),
         recorder: Arc::<Log>::clone(log),
@@ -236,7 +246,7 @@ fn rotate(keyring: &Arc<Keyring>, log: &Arc<Log>, now: UnixTime, stop: &Cancella
     .unwrap()
 }
 
-fn finish(work: impl Future<Output = ()>) {
+pub(super) fn finish(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
@@ -310,7 +320,7 @@ fn what_one_rotates_the_other_notices() {
         assert_eq!(one.generation(), other.generation());
         assert!(verifies(&one, &other.jwks()) && verifies(&other, &one.jwks()));
 
-        until("it is on record", || log.transitions().len() >= 3);
+        until("it is on record", || log.transitions().len() >= 5);
         let told = log.transitions();
         assert!(
             told.contains(&(second.to_string(), "none", "staged", "operator")),
@@ -495,7 +505,7 @@ fn uses_are_counted_and_go_on_record() {
 fn another_that_only_watches_learns_of_a_revoked_key() {
     let house = House::in_folder();
     let ring = house.start(NOW);
-    let watcher = Watcher::open(Arc::new(Folder::existing(&house.data.ring()))).unwrap();
+    let watcher = Watcher::open(Arc::new(Folder::existing(&house.data.ring())), Arc::default()).unwrap();
     let stop = CancellationToken::new();
     watcher.spawn(stop.clone()).unwrap();
     let kid = ring.signer().kid().clone();

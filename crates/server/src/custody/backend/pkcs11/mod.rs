@@ -11,6 +11,7 @@ mod pool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
@@ -87,6 +88,8 @@ impl Pkcs11Backend {
             .map_err(|_| BackendError::Crypto("make randomness"))?;
         let label = label.to_owned();
         let wanted = id.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let asking = Arc::clone(&asked);
         let made = self.run(MAKE, move |session, place| {
             let offered = place.inside.library().get_mechanism_list(place.slot)?;
             for mechanism in &needed {
@@ -98,6 +101,7 @@ impl Pkcs11Backend {
             }
             // A second try after a lost session: what the first one left is not used.
             keys::destroy(session, &wanted)?;
+            asking.store(true, Ordering::SeqCst);
             keys::generate(session, &offered, kind, purpose, &wanted, &label)?;
             let key = keys::find(session, &wanted)?.ok_or_else(|| {
                 keys::refused("the token made a key and does not find it: it does not keep CKA_ID")
@@ -108,17 +112,24 @@ impl Pkcs11Backend {
         match made {
             Ok(public) => Ok((id, public)),
             Err(error) => {
-                self.abandon(&id);
+                // A token that was not reached, or that refused before, has nothing of it.
+                if asked.load(Ordering::SeqCst) {
+                    self.abandon(&id);
+                }
                 Err(error)
             }
         }
     }
 
-    /// Destroys a key that was made for nothing.
+    /// Destroys what an attempt to make a key may have left.
     fn abandon(&self, id: &[u8]) {
-        let id = id.to_vec();
-        if let Err(error) = self.run(USE, move |session, _| keys::destroy(session, &id)) {
-            tracing::warn!(%error, "a key that cannot be used stays in the token");
+        let left = id.to_vec();
+        if let Err(error) = self.run(USE, move |session, _| keys::destroy(session, &left)) {
+            tracing::warn!(
+                %error,
+                id = super::hex(id),
+                "an attempt to make a key failed, and the token does not say whether it left one: nothing will use it"
+            );
         }
     }
 
