@@ -16,7 +16,7 @@ use crate::login::Found;
 use crate::mcp::{self, Called, Failed, Operation, Tool};
 use crate::reach::Fetchers;
 use crate::refresh::Held;
-use crate::sealing::{Known, SealMode};
+use crate::sealing::{Known, SWEEP, SealMode};
 use crate::tokens::{Grant, TokenStore};
 use crate::transport::Trouble;
 
@@ -125,7 +125,7 @@ pub enum LoggedOut {
 
 /// An agent. Cloning shares it.
 #[derive(Clone)]
-pub struct Agent(Arc<Inner>);
+pub struct Agent(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) store: TokenStore,
@@ -154,7 +154,7 @@ impl Agent {
     /// # Errors
     /// [`Error::Store`], [`Error::Network`] when there is no TLS.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             store: TokenStore::open(settings.folder).await?,
             fetchers: Fetchers::new(settings.network)?,
             presenter: settings.presenter,
@@ -164,7 +164,11 @@ impl Agent {
             clock: settings.clock,
             seal_mode: settings.seal,
             gateways: Mutex::default(),
-        })))
+        });
+        if inner.seal_mode == SealMode::Session {
+            inner.sweep_sessions(SWEEP);
+        }
+        Ok(Self(inner))
     }
 
     /// Logs a person in to a server, also when a login is kept already, and replaces that.
@@ -201,16 +205,22 @@ impl Agent {
     /// [`Error::OAuth`] for an address that is none, [`Error::Store`].
     pub async fn logout(&self, server: &str) -> Result<LoggedOut, Error> {
         let server = ServerUrl::parse(server)?;
-        if self.0.has_seal_session(&server)
+        let had_session = self.0.forget_gateway(&server);
+        let grant = self.0.store.grant(server.as_str()).await?;
+        // Another process of this login may have agreed on a session, if anything was ever sealed.
+        if (had_session || grant.is_some_and(|grant| !grant.sealed.is_empty()))
             && let Ok(token) = self.token(server.as_str()).await
         {
-            self.0.end_seal_session(&server, &token).await;
+            self.0.end_seal_sessions(&server, &token).await;
         }
         let key = server.as_str().to_owned();
         let removed = self.0.store.update(move |kept| {
             let grant = kept.grants.remove(&key)?;
-            // A registration that no login uses any more is not kept: the authorization server may have dropped it.
-            if !kept.grants.values().any(|other| other.issuer == grant.issuer) {
+            // A registration that no login uses any more is not kept: the authorization server may have dropped it. Nor is
+            // one with keys, so that whoever logs in next has other ones; logins that use it have it with them.
+            if grant.client.keys().is_some()
+                || !kept.grants.values().any(|other| other.issuer == grant.issuer)
+            {
                 let _forgotten = kept.clients.remove(grant.issuer.as_str());
             }
             Some(grant)

@@ -31,6 +31,7 @@ mod error;
 mod login;
 mod mcp;
 mod page;
+mod pending;
 mod reach;
 mod refresh;
 mod sealing;

@@ -302,12 +302,15 @@ impl Inner {
             expires_at: tokens.expires_at.map(|end| end.as_secs()),
             sealed: BTreeMap::new(),
         };
+        self.forget_gateway(server);
         let (server, kept_grant) = (server.as_str().to_owned(), grant.clone());
         let update = self.store.update(move |kept| {
             let _earlier = kept.clients.insert(kept_grant.issuer.to_string(), record);
-            // What was told of sealed fields lasts until a logout.
+            // What was told of sealed fields lasts until a logout, or until somebody else logs in.
             let mut kept_grant = kept_grant;
-            if let Some(earlier) = kept.grants.remove(&server) {
+            if let Some(earlier) = kept.grants.remove(&server)
+                && !kept_grant.replaces_another_users(&earlier)
+            {
                 kept_grant.sealed = earlier.sealed;
             }
             let _earlier = kept.grants.insert(server, kept_grant);

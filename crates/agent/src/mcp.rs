@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use http::StatusCode;
 use portcullis_core::oauth::client::ServerUrl;
 use portcullis_core::secret::Secret;
 use portcullis_core::wire::SEALED_FIELDS;
@@ -16,17 +17,19 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::Inner;
 use crate::error::Error;
-use crate::sealing::{SealTrouble, SealedFields, Told, agent_capabilities, is_seal_error};
+use crate::sealing::{A_MOMENT, Refusal, SealTrouble, SealedFields, Told, agent_capabilities};
 use crate::transport::{Transport, Trouble};
 
 /// Longest time to connect, and to disconnect.
 const CONNECT: Duration = Duration::from_secs(60);
 /// Most pages of a tool list.
 const PAGES: usize = 100;
+/// Most characters of what a server says of a failure.
+const WORDS: usize = 1_000;
 
 /// A tool, as its server describes it. The words are the server's: do not trust them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -151,7 +154,7 @@ async fn connect(server: &ServerUrl, transport: &Transport) -> Result<Connection
     ClientConfig::new(agent_capabilities(), identity)
         .serve_with_lifecycle(transport, lifecycle)
         .await
-        .map_err(|error| Failed::Protocol(printable(&error.to_string())))
+        .map_err(|error| Failed::Protocol(words(&error.to_string())))
 }
 
 impl Operation for List {
@@ -197,43 +200,24 @@ impl Operation for Call {
 
     async fn perform(&self, link: &Link<'_>) -> Result<Called, Failed> {
         let mut told = self.told(link).await?;
-        let answer = match self.sealed_call(link, told.as_ref()).await? {
+        let mut answer = self.sealed_call(link, told.as_ref()).await?;
+        if answer.is_err()
+            && let Some(refusal) = refusal(link)
+            && refusal.is_of_first_round()
+        {
             // What is sealed, or the other side's keys or session, have changed: once more, with what the refusal says.
-            Err(ServiceError::McpError(error)) if is_seal_error(&error) => {
-                link.inner.forget_gateway(link.server);
-                let data = error.data.as_ref().and_then(|data| data.get("sealed"));
-                let learned = data.and_then(|data| Told::read(data).ok());
-                if learned.is_none() {
-                    let error = serde_json::to_value(&error).unwrap_or_default();
-                    return Err(trouble(SealTrouble::of_error(&error)));
-                }
-                // Whoever refuses on the way does not get in clear what the tool's definition said is sealed.
-                let less = |told: &Told| {
-                    learned
-                        .as_ref()
-                        .is_some_and(|learned| !learned.covers(&told.fields))
-                };
-                if told.as_ref().is_some_and(less) {
-                    return Err(trouble(SealTrouble::ToldLess));
-                }
-                told = learned;
-                self.sealed_call(link, told.as_ref()).await?
+            let _session = link.inner.forget_gateway(link.server);
+            let refused = refusal.trouble();
+            if refused.passes() {
+                sleep(A_MOMENT).await;
             }
-            answer => answer,
-        };
-        let answer = answer.map_err(|error| {
-            if let ServiceError::McpError(error) = &error
-                && is_seal_error(error)
-            {
-                return trouble(SealTrouble::of_error(
-                    &serde_json::to_value(error).unwrap_or_default(),
-                ));
-            }
-            failed(error)
-        })?;
-        if let Some(told) = told {
-            self.remember(link, told).await?;
+            told = Some(refusal.told().ok_or_else(|| trouble(refused))?);
+            answer = self.sealed_call(link, told.as_ref()).await?;
         }
+        let answer = answer.map_err(|error| match refusal(link) {
+            Some(refusal) => trouble(refusal.trouble()),
+            None => failed(error),
+        })?;
         let result = serde_json::to_value(&answer).map_err(|error| Failed::Protocol(error.to_string()))?;
         let content = result
             .get("content")
@@ -272,15 +256,15 @@ impl Call {
         link: &Link<'_>,
         told: Option<&Told>,
     ) -> Result<Result<CallToolResult, ServiceError>, Failed> {
-        let grant = link.inner.store.grant(link.server.as_str()).await;
-        let grant = grant.map_err(|error| Failed::Agent(Box::new(error.into())))?;
+        let agent = |error| Failed::Agent(Box::new(error));
+        let grant = link.grant().await.map_err(agent)?;
         if let Some(grant) = &grant {
-            link.settled(&self.tool, told, grant).map_err(trouble)?;
+            link.settle(&self.tool, told, grant).await.map_err(agent)?;
         }
         let exchange = match (told, &grant) {
             (Some(told), Some(grant)) => {
                 let exchange = link.exchange(&self.tool, told, grant).await;
-                Some(exchange.map_err(|error| Failed::Agent(Box::new(error)))?)
+                Some(exchange.map_err(agent)?)
             }
             (Some(_), None) => return Err(trouble(SealTrouble::NoKeys)),
             (None, _) => None,
@@ -288,31 +272,26 @@ impl Call {
         link.transport.seal(exchange);
         let request = || CallToolRequestParams::new(self.tool.clone()).with_arguments(self.arguments.clone());
         Ok(match link.connection.call_tool(request()).await {
-            // MCP 2026-07-28: some arguments go into headers too, as the tool's schema says, which a list makes known.
-            Err(ServiceError::McpError(error)) if error.code == ErrorCode::HEADER_MISMATCH => {
+            // MCP 2026-07-28: some arguments go into headers too, as the tool's schema says, which a list makes known. Only
+            // what was refused with 400 was not looked at by the tool.
+            Err(_) if lacks_headers(link) => {
                 let _known = List.perform(link).await?;
                 link.connection.call_tool(request()).await
             }
             answer => answer,
         })
     }
+}
 
-    async fn remember(&self, link: &Link<'_>, told: Told) -> Result<(), Failed> {
-        let (server, tool) = (link.server.as_str().to_owned(), self.tool.clone());
-        let known = link.inner.store.grant(&server).await;
-        let known = known.map_err(|error| Failed::Agent(Box::new(error.into())))?;
-        if known.is_none_or(|grant| grant.sealed.get(&tool) == Some(&told.fields)) {
-            return Ok(());
-        }
-        let update = link.inner.store.update(move |kept| {
-            if let Some(grant) = kept.grants.get_mut(&server) {
-                let _earlier = grant.sealed.insert(tool, told.fields);
-            }
-        });
-        update
-            .await
-            .map_err(|error| Failed::Agent(Box::new(error.into())))
-    }
+/// The refusal that the last call came back with, if it came from the gateway and says that nothing went on.
+fn refusal(link: &Link<'_>) -> Option<Refusal> {
+    link.transport.rejected().and_then(Refusal::of)
+}
+
+fn lacks_headers(link: &Link<'_>) -> bool {
+    link.transport.rejected().is_some_and(|rejected| {
+        rejected.status == StatusCode::BAD_REQUEST && rejected.error.code == ErrorCode::HEADER_MISMATCH
+    })
 }
 
 fn trouble(trouble: SealTrouble) -> Failed {
@@ -323,10 +302,19 @@ fn failed(error: ServiceError) -> Failed {
     if let ServiceError::McpError(error) = error {
         return Failed::Rpc {
             code: error.code.0,
-            message: printable(&error.message),
+            message: words(&error.message),
         };
     }
-    Failed::Protocol(printable(&error.to_string()))
+    Failed::Protocol(words(&error.to_string()))
+}
+
+/// What a server says of a failure, as far as a person would read it.
+pub(crate) fn words(text: &str) -> String {
+    let mut text = printable(text);
+    if let Some((end, _)) = text.char_indices().nth(WORDS) {
+        text.truncate(end);
+    }
+    text
 }
 
 /// A text of a server's for one line of a terminal: without control characters, which could move the cursor, and without
@@ -338,4 +326,16 @@ pub fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .filter(|c| !hidden(*c))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_of_a_failure_is_printable_and_no_novel() {
+        assert_eq!(words("a\u{1b}[2Jb\u{202e}c"), "a [2Jbc");
+        assert_eq!(words(&"ä".repeat(WORDS)), "ä".repeat(WORDS));
+        assert_eq!(words(&"ä".repeat(WORDS + 1)), "ä".repeat(WORDS));
+    }
 }

@@ -1,7 +1,7 @@
 //! One call's messages, with the tool's fields sealed on their way out and opened on their way in.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,8 @@ use portcullis_core::ids::ToolName;
 use portcullis_core::jose::jwe::ContentEncryption;
 use portcullis_core::seal::session::Session;
 use portcullis_core::seal::{
-    self, BoundCall, Call, CallId, Clear, Moment, NestedOpener, NestedSealer, Parties, Pointers, Seen,
-    SenderKeys, canonical,
+    self, BoundCall, Call, CallId, Clear, MessageId, Moment, NestedOpener, NestedSealer, Parties, Pointers,
+    Seen, SenderKeys, canonical,
 };
 use portcullis_core::time::Lifetime;
 use portcullis_core::wire::SEALED_FIELDS;
@@ -25,8 +25,6 @@ use super::keys::OwnKeys;
 
 /// Accepted difference between the gateway's clock and ours.
 const SKEW: Lifetime = Lifetime::from_secs(30);
-/// Most fields of results remembered, so that none is taken twice.
-const REMEMBERED: usize = 100_000;
 
 /// Which fields of one tool.
 #[derive(Clone, Debug)]
@@ -51,52 +49,32 @@ pub(crate) struct Exchange {
     pub(crate) gateway: Arc<GatewayKeys>,
     pub(crate) with: With,
     pub(crate) clock: Arc<dyn Clock>,
-    sent: Mutex<HashMap<String, BoundCall>>,
-    seen: Seen,
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        (tool, fields): (ToolName, Fields),
-        parties: Parties,
-        keys: Arc<OwnKeys>,
-        gateway: Arc<GatewayKeys>,
-        with: With,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            tool,
-            fields,
-            parties,
-            keys,
-            gateway,
-            with,
-            clock,
-            sent: Mutex::default(),
-            seen: Seen::new(REMEMBERED, REMEMBERED),
-        }
-    }
-
-    /// A message as it is sent: a call of the tool with its fields sealed, anything else as it is. `headers` are those
-    /// that go with it.
+    /// A call of the tool as it is sent, with its fields sealed, and what its result is bound to. Its id is the one on the
+    /// wire; `headers` are those that go with it.
     pub(crate) fn outgoing(
         &self,
         mut message: Value,
         headers: &HashMap<HeaderName, HeaderValue>,
-    ) -> Result<Value, SealTrouble> {
-        if message.get("method").and_then(Value::as_str) != Some("tools/call") {
-            return Ok(message);
-        }
+    ) -> Result<(Value, BoundCall), SealTrouble> {
         let id = message.get("id").cloned().unwrap_or_default();
         let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) else {
-            return Ok(message);
+            return Err(seal::Error::Bug.into());
         };
+        if params.get("name").and_then(Value::as_str) != Some(self.tool.as_str()) {
+            return Err(seal::Error::Bug.into());
+        }
         let arguments = params.remove("arguments").unwrap_or_default();
         self.told_nowhere_else(&arguments, headers)?;
+        // Fresh for each call, so that no field of one opens in another that is the same in everything else.
+        let name = MessageId::new(&random::System).map_err(seal::Error::from)?;
         let call = Call {
             parties: self.parties.clone(),
             tool: self.tool.clone(),
-            id: CallId::from_value(id.clone())?,
+            id: CallId::from_value(id)?,
+            message: name,
         };
         let now = self.clock.now();
         let pointers = &self.fields.arguments;
@@ -119,18 +97,16 @@ impl Exchange {
             params.insert("arguments".to_owned(), sealed);
         }
         let said = match &self.with {
-            With::Keys => json!({ "keys": self.keys.public() }),
-            With::Session(session) => json!({ "session": session.id().to_string() }),
+            With::Keys => json!({ "keys": self.keys.public(), "message": name.to_string() }),
+            With::Session(session) => {
+                json!({ "session": session.id().to_string(), "message": name.to_string() })
+            }
         };
         let meta = params.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
         if let Some(meta) = meta.as_object_mut() {
             meta.insert(SEALED_FIELDS.to_owned(), said);
         }
-        self.sent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_string(), bound);
-        Ok(message)
+        Ok((message, bound))
     }
 
     /// MCP 2026-07-28: a tool's schema can have arguments repeated in headers. One that is sealed would be told there.
@@ -145,12 +121,12 @@ impl Exchange {
             told_by(value, &mut secrets);
         }
         let tells = |value: &HeaderValue| {
-            let text = value.to_str().unwrap_or_default();
+            let text = String::from_utf8_lossy(value.as_bytes());
             let encoded = text
                 .strip_prefix("=?base64?")
                 .and_then(|text| text.strip_suffix("?="));
             let decoded = encoded.and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
-            secrets.contains(decoded.as_deref().unwrap_or(text))
+            secrets.contains(decoded.as_deref().unwrap_or(&text))
         };
         let told = headers
             .iter()
@@ -158,29 +134,24 @@ impl Exchange {
         told.map_or(Ok(()), |(name, _)| Err(SealTrouble::Header(name.to_string())))
     }
 
-    /// A message as it is handed on: the result of the call with its fields opened. `None` for any other message.
-    pub(crate) fn incoming(&self, message: &[u8]) -> Result<Option<Vec<u8>>, SealTrouble> {
-        // Messages of others may say what they like in numbers: only results of sealed calls are read exactly.
-        let Ok(Value::Object(head)) = serde_json::from_slice::<Value>(message) else {
-            return Ok(None);
-        };
-        let Some(id) = head.get("id").filter(|_| head.contains_key("result")) else {
-            return Ok(None);
-        };
-        // One spelling for each id: a reader that takes `7.0` for `7` would take a result that was not opened here.
-        if !(id.is_string() || id.is_i64() || id.is_u64()) {
-            return Err(SealTrouble::Told("its answer has an id that no request has"));
-        }
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bound) = sent.get(&id.to_string()).cloned() else {
-            return Ok(None);
-        };
-        drop(sent);
+    /// The result in the answer to a call, with its fields opened. `seen` remembers those that were opened before.
+    ///
+    /// A field in clear is refused even if the tool's definition has `clear: allow`: that is for clients that do not seal, and
+    /// this call was sealed.
+    pub(crate) fn incoming(
+        &self,
+        bound: &BoundCall,
+        message: &[u8],
+        seen: &Seen,
+    ) -> Result<Value, SealTrouble> {
         let Value::Object(mut message) = canonical::read(message).map_err(seal::Error::from)? else {
-            return Ok(None);
+            return Err(seal::Error::Bug.into());
         };
         let result = message.remove("result").unwrap_or_default();
-        // What stands for more rounds, or for a result that comes with another call, has none of these fields yet.
+        // Its result would come as that of another request, to which nothing is bound.
+        if result.get("task").is_some() || result.get("resultType").is_some_and(|kind| kind == "task") {
+            return Err(SealTrouble::Task);
+        }
         let moment = Moment {
             now: self.clock.now(),
             skew: SKEW,
@@ -190,17 +161,15 @@ impl Exchange {
             With::Keys => {
                 let openers = |kid: &_| self.keys.opener(kid);
                 let sender = SenderKeys::Set(&self.gateway.signatures);
-                let mut opener = NestedOpener::new(sender, &openers, &self.seen, moment);
-                seal::open_result(result, pointers, Clear::Refuse, &bound, &mut opener)?
+                let mut opener = NestedOpener::new(sender, &openers, seen, moment);
+                seal::open_result(result, pointers, Clear::Refuse, bound, &mut opener)?
             }
             With::Session(session) => {
                 let mut opener = session.opener(moment.now);
-                seal::open_result(result, pointers, Clear::Refuse, &bound, &mut opener)?
+                seal::open_result(result, pointers, Clear::Refuse, bound, &mut opener)?
             }
         };
-        message.insert("result".to_owned(), opened.value);
-        let text = serde_json::to_vec(&message).map_err(|_| seal::Error::Bug)?;
-        Ok(Some(text))
+        Ok(opened.value)
     }
 }
 
@@ -215,8 +184,12 @@ fn told_by(value: &Value, secrets: &mut HashSet<String>) {
         Value::Number(number) => {
             secrets.insert(number.to_string());
         }
-        // Every other header says one of these.
-        Value::Null | Value::Bool(_) => {}
+        // Another argument's header can say the same. Which one it is cannot be told from here, so neither is sent.
+        Value::Bool(value) => {
+            secrets.insert(value.to_string());
+        }
+        // No header repeats it.
+        Value::Null => {}
     }
 }
 

@@ -8,14 +8,19 @@ mod gateway;
 mod keys;
 mod negotiate;
 
+use std::time::Duration;
+
 use portcullis_core::fault::Fault;
 use portcullis_core::seal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use gateway::Known;
+pub(crate) use gateway::{Known, SWEEP};
 pub(crate) use keys::OwnKeys;
-pub(crate) use negotiate::{Told, agent_capabilities, is_seal_error};
+pub(crate) use negotiate::{Refusal, Told, agent_capabilities, subject};
+
+/// How long to wait before something is sealed afresh for a gateway that has just started: times are whole seconds.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(1_100);
 
 /// How fields are sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) enum SealTrouble {
     Header(String),
     #[error("what it says of sealed fields cannot be read: {0}")]
     Told(&'static str),
+    #[error("it answered with a task, whose result would come unsealed")]
+    Task,
     #[error("it does not say any more that fields of this tool are sealed")]
     ToldLess,
     #[error("this login has no keys for sealed fields")]
@@ -61,8 +68,13 @@ impl SealTrouble {
         let text = |pointer| error.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         Self::Refused {
             code: text("/data/reason").to_owned(),
-            message: crate::mcp::printable(text("/message")),
+            message: crate::mcp::words(text("/message")),
         }
+    }
+
+    /// Whether it passes by itself, very soon: a gateway that has just started takes nothing that says it was sealed before.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "seal.before-start")
     }
 
     /// Stable slug.
@@ -71,6 +83,7 @@ impl SealTrouble {
             Self::Fields(error) => error.code(),
             Self::Header(_) => "agent.seal-header",
             Self::Told(_) => "agent.seal-told",
+            Self::Task => "agent.seal-task",
             Self::ToldLess => "agent.seal-told-less",
             Self::NoKeys => "agent.seal-no-keys",
             Self::Keys(_) => "agent.seal-keys",
@@ -86,9 +99,12 @@ impl SealTrouble {
                 Fault::Operator => Fault::Operator,
                 Fault::Bug => Fault::Bug,
             },
-            Self::Header(_) | Self::Told(_) | Self::ToldLess | Self::Keys(_) | Self::Refused { .. } => {
-                Fault::Peer
-            }
+            Self::Header(_)
+            | Self::Told(_)
+            | Self::Task
+            | Self::ToldLess
+            | Self::Keys(_)
+            | Self::Refused { .. } => Fault::Peer,
             Self::NoKeys => Fault::Caller,
         }
     }
@@ -99,7 +115,9 @@ impl SealTrouble {
             Self::Fields(seal::Error::InClear(_)) => {
                 "a field came in clear that should be sealed; it may have been read or changed on the way, so it was not used. Tell the operator of the gateway"
             }
-            Self::Fields(_) | Self::Told(_) | Self::Keys(_) => "tell the operator of the gateway",
+            Self::Fields(_) | Self::Told(_) | Self::Task | Self::Keys(_) => {
+                "tell the operator of the gateway"
+            }
             Self::Header(_) => {
                 "the tool cannot be used with this field sealed; tell the operator of the gateway"
             }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use portcullis_core::ids::{Issuer, ServerName, Subject, ToolName};
+use http::StatusCode;
+use portcullis_core::ids::{Issuer, Principal, ServerName, Subject, ToolName};
 use portcullis_core::jose::base64url;
 use portcullis_core::jose::json::Object;
 use portcullis_core::oauth::client::Client;
-use portcullis_core::seal::{Parties, Pointers, Principal};
+use portcullis_core::seal::{Parties, Pointers};
 use portcullis_core::secret::Secret;
 use portcullis_core::wire::SEALED_FIELDS;
 use rmcp::model::{ClientCapabilities, ErrorData};
@@ -18,6 +19,7 @@ use super::{SealMode, SealTrouble, SealedFields};
 use crate::error::Error;
 use crate::mcp::Link;
 use crate::tokens::Grant;
+use crate::transport::Rejected;
 
 /// JSON-RPC codes of the gateway for what is wrong with sealed fields, and with their session.
 const REFUSED: [i32; 2] = [-31_460, -31_461];
@@ -38,9 +40,43 @@ pub(crate) fn agent_capabilities() -> ClientCapabilities {
     capabilities
 }
 
-/// Whether a call was refused because of its sealed fields, so that it can be repeated with what is told there.
-pub(crate) fn is_seal_error(error: &ErrorData) -> bool {
-    REFUSED.contains(&error.code.0)
+/// A gateway's refusal of a call because of its sealed fields, before anything of the call went on: what its fields, keys
+/// and sessions are now is in it, and the call may be repeated once, a write too.
+///
+/// The status of HTTP tells it from what comes from the server behind, in whose answers these codes mean nothing; and a
+/// gateway keeps `data` back from a server's errors to sealed calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    error: ErrorData,
+    sent: usize,
+}
+
+impl Refusal {
+    /// The one that this is, if it is one.
+    pub(crate) fn of(rejected: Rejected) -> Option<Self> {
+        let Rejected { status, error, sent } = rejected;
+        let extension = error.data.as_ref().and_then(|data| data.get("extension"));
+        let ours = matches!(status, StatusCode::BAD_REQUEST | StatusCode::SERVICE_UNAVAILABLE)
+            && REFUSED.contains(&error.code.0)
+            && extension.is_some_and(|extension| extension == SEALED_FIELDS);
+        ours.then_some(Self { error, sent })
+    }
+
+    /// Whether nothing of the call went on before, such as a first round that asked for input.
+    pub(crate) fn is_of_first_round(&self) -> bool {
+        self.sent == 1
+    }
+
+    /// What is sealed, as it says.
+    pub(crate) fn told(&self) -> Option<Told> {
+        let said = self.error.data.as_ref()?.get("sealed")?;
+        Told::read(said).ok()
+    }
+
+    /// The same as a reason.
+    pub(crate) fn trouble(&self) -> SealTrouble {
+        SealTrouble::of_error(&serde_json::to_value(&self.error).unwrap_or_default())
+    }
 }
 
 impl Told {
@@ -84,16 +120,54 @@ impl Told {
 }
 
 impl Link<'_> {
-    /// What is sealed of this tool, as its definition says or as it was once told: less than that is not believed.
-    pub(crate) fn settled(&self, tool: &str, now: Option<&Told>, grant: &Grant) -> Result<(), SealTrouble> {
-        let Some(then) = grant.sealed.get(tool) else {
-            return Ok(());
-        };
-        if now.is_some_and(|now| now.covers(then)) {
-            Ok(())
-        } else {
-            Err(SealTrouble::ToldLess)
+    /// The login that the token of this connection is of.
+    pub(crate) async fn grant(&self) -> Result<Option<Grant>, Error> {
+        let grant = self.inner.store.grant(self.server.as_str()).await?;
+        match (&grant, self.token) {
+            // Somebody else has logged in meanwhile.
+            (Some(grant), Some(token)) if subject(token) != subject(&grant.access) => Err(self.ended()),
+            _ => Ok(grant),
         }
+    }
+
+    fn ended(&self) -> Error {
+        Error::LoginEnded(self.server.as_str().to_owned())
+    }
+
+    /// Settles what is sealed of this tool: what its definition says now, and no less than what was once told. What is told
+    /// for the first time is on the disk when this returns, and nothing was sent before: whoever makes this call come to
+    /// nothing does not make the next one go in clear.
+    pub(crate) async fn settle(&self, tool: &str, told: Option<&Told>, grant: &Grant) -> Result<(), Error> {
+        let trouble = |trouble: SealTrouble| Error::sealing(self.server.as_str(), &trouble);
+        let Some(told) = told else {
+            return match grant.sealed.get(tool) {
+                None => Ok(()),
+                Some(_) => Err(trouble(SealTrouble::ToldLess)),
+            };
+        };
+        if grant.sealed.get(tool) == Some(&told.fields) {
+            return Ok(());
+        }
+        // What is kept is bounded as a configuration is.
+        let _usable = told.fields().map_err(trouble)?;
+        let (server, tool, told, of) = (
+            self.server.as_str().to_owned(),
+            tool.to_owned(),
+            told.clone(),
+            grant.clone(),
+        );
+        let update = self.inner.store.update(move |kept| {
+            let grant = kept.grants.get_mut(&server)?;
+            if !grant.is_of(&of) {
+                return None;
+            }
+            if grant.sealed.get(&tool).is_some_and(|then| !told.covers(then)) {
+                return Some(Err(SealTrouble::ToldLess));
+            }
+            let _earlier = grant.sealed.insert(tool, told.fields);
+            Some(Ok(()))
+        });
+        update.await?.ok_or_else(|| self.ended())?.map_err(trouble)
     }
 
     /// What seals one call.
@@ -119,7 +193,15 @@ impl Link<'_> {
             ToolName::parse(tool).map_err(|_| trouble(SealTrouble::Told("the tool has no usable name")))?;
         let fields = told.fields().map_err(trouble)?;
         let clock = Arc::clone(&self.inner.clock);
-        Ok(Exchange::new((tool, fields), parties, keys, gateway, with, clock))
+        Ok(Exchange {
+            tool,
+            fields,
+            parties,
+            keys,
+            gateway,
+            with,
+            clock,
+        })
     }
 }
 
@@ -149,7 +231,7 @@ fn parties(told: &Told, grant: &Grant, token: &Secret) -> Result<Parties, SealTr
 
 /// Whom the token is about. Not to be believed, only to be repeated: the gateway knows it by itself, and opens nothing that
 /// is bound to someone else.
-fn subject(token: &Secret) -> Option<Subject> {
+pub(crate) fn subject(token: &Secret) -> Option<Subject> {
     let payload = token.reveal().split('.').nth(1)?;
     let payload = base64url::decode(payload).ok()?;
     let claims = Object::parse(&payload).ok()?;

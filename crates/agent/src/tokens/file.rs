@@ -1,6 +1,6 @@
 //! Files on the disk: private, encrypted, replaced whole. Everything here blocks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -58,11 +58,25 @@ pub(super) fn prepare(folder: &Path) -> Result<(), StoreError> {
 
 /// Takes a lock, waiting for it. The system frees it when the file is closed or the process dies.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(path).map_err(io("open", path))?;
+    let file = lock_file(path)?;
     file.lock().map_err(io("lock", path))?;
     Ok(file)
+}
+
+/// Takes a lock, if nobody has it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(io("lock", path)(source)),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path).map_err(io("open", path))
 }
 
 /// Reads what is kept: nothing when there is no file yet.

@@ -14,12 +14,19 @@ mod record;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::fault::Fault;
 use portcullis_core::jose::base64url;
 use portcullis_net::offload;
+use tokio::time::sleep;
 
 pub(crate) use record::{ClientRecord, Grant, Kept, KeysRecord};
+
+/// How often the lock of a grant is asked for, and how many times: its holder waits for an authorization server, which has
+/// 20 seconds.
+const TURN: Duration = Duration::from_millis(20);
+const TURNS: usize = 6_000;
 
 /// Why tokens cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -154,20 +161,29 @@ impl TokenStore {
             .await
     }
 
-    /// Waits for the right to spend the refresh token of this server's grant.
+    /// Waits for the right to spend the refresh token of this server's grant, two minutes at most.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(crate) async fn hold(&self, server: &str) -> Result<GrantLock, StoreError> {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, server.as_bytes());
-        let name = format!("grant-{}.lock", base64url::encode(digest));
-        self.clone()
-            .blocking(move |store| {
-                Ok(GrantLock {
-                    _file: file::lock(&store.folder.join(name))?,
-                })
-            })
-            .await
+        let path = self
+            .folder
+            .join(format!("grant-{}.lock", base64url::encode(digest)));
+        for _ in 0..TURNS {
+            // Nobody waits on a thread: there are few, and whoever holds the lock needs one to go on and give it back.
+            let wanted = path.clone();
+            let taken = self.clone().blocking(move |_| file::try_lock(&wanted)).await?;
+            if let Some(file) = taken {
+                return Ok(GrantLock { _file: file });
+            }
+            sleep(TURN).await;
+        }
+        Err(StoreError::Io {
+            action: "lock",
+            path,
+            source: std::io::ErrorKind::TimedOut.into(),
+        })
     }
 
     async fn blocking<T: Send + 'static>(

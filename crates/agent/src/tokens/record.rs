@@ -8,7 +8,7 @@ use portcullis_core::secret::Secret;
 use portcullis_core::time::{Lifetime, UnixTime};
 use serde::{Deserialize, Serialize};
 
-use crate::sealing::SealedFields;
+use crate::sealing::{SealedFields, subject};
 
 /// An access token is renewed this long before it ends, so that it does not end on its way.
 const MARGIN: Lifetime = Lifetime::from_secs(30);
@@ -51,6 +51,23 @@ impl Grant {
             .expires_at
             .is_none_or(|end| now < UnixTime::from_secs(end).minus(MARGIN));
         alive && refused != Some(&self.access)
+    }
+
+    /// Whether both are of one principal: the same user of the same issuer through the same client. Tokens that do not say
+    /// whom they are about do not tell two users apart.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self.client.id == other.client.id
+            && subject(&self.access) == subject(&other.access)
+    }
+
+    /// Whether the earlier login was of somebody else. One at another authorization server may be of the same person: a server
+    /// can send a person there at any time, so that nothing is forgotten for it.
+    pub(crate) fn replaces_another_users(&self, earlier: &Self) -> bool {
+        match (subject(&self.access), subject(&earlier.access)) {
+            (Some(now), Some(then)) => self.issuer == earlier.issuer && now != then,
+            (None, _) | (_, None) => false,
+        }
     }
 
     /// Puts in the tokens of a refresh. Without a new refresh token the old one stays good (RFC 6749 §6).

@@ -2,6 +2,8 @@
 // `cfg(test)` always holds here; it tells clippy that the helpers are tests too.
 
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod logins;
 #[cfg(test)]
 mod parties;
@@ -9,5 +11,7 @@ mod parties;
 mod refreshes;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod sealed;
 #[cfg(test)]
 mod stage;

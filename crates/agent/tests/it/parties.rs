@@ -15,6 +15,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::gateway::{self, Gateway};
+
 /// What `iss` an authorization server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Iss {
@@ -45,6 +47,10 @@ pub(crate) struct Authority {
     codes: HashMap<String, HashMap<String, String>>,
     refresh: HashMap<String, Refresh>,
     pub(crate) access: HashMap<String, String>,
+    /// Who logs in. Tokens say so, if there is somebody.
+    pub(crate) subject: Option<&'static str>,
+    /// Client and subject of such a token.
+    pub(crate) who: HashMap<String, (String, String)>,
     next: usize,
 }
 
@@ -77,6 +83,8 @@ pub(crate) struct Resource {
     pub(crate) insatiable: bool,
     /// Sends every request elsewhere.
     pub(crate) redirects: Option<String>,
+    /// The gateway in front of it, with sealed fields.
+    pub(crate) sealing: Option<Arc<Mutex<Gateway>>>,
     pub(crate) seen: Vec<String>,
 }
 
@@ -106,6 +114,7 @@ impl Parties {
             wants: "notes:write",
             insatiable: false,
             redirects: None,
+            sealing: None,
             seen: Vec::new(),
         }));
         let parties = Self {
@@ -114,7 +123,9 @@ impl Parties {
             resource,
         };
         let router = Router::new()
-            .route("/mcp", post(mcp).get(no_stream).delete(ended))
+            .route("/mcp", post(mcp).get(gateway::stream).delete(ended))
+            .route("/mcp/seal", post(gateway::session).delete(gateway::session))
+            .route("/jwks.json", get(gateway::jwks))
             .route(
                 "/.well-known/oauth-protected-resource/mcp",
                 get(protected_resource),
@@ -160,6 +171,8 @@ async fn start_authority() -> Shared<Authority> {
         codes: HashMap::new(),
         refresh: HashMap::new(),
         access: HashMap::new(),
+        subject: None,
+        who: HashMap::new(),
         next: 0,
     }));
     let router = Router::new()
@@ -313,7 +326,14 @@ async fn token(
         }
     };
     authority.next += 1;
-    let (access, refresh) = (format!("at-{}", authority.next), format!("rt-{}", authority.next));
+    let (mut access, refresh) = (format!("at-{}", authority.next), format!("rt-{}", authority.next));
+    if let Some(subject) = authority.subject {
+        let claims = URL_SAFE_NO_PAD.encode(json!({ "sub": subject }).to_string());
+        access = format!("e30.{claims}.{access}");
+        authority
+            .who
+            .insert(access.clone(), (client.clone(), subject.to_owned()));
+    }
     authority.access.insert(access.clone(), scope.clone());
     authority.refresh.insert(
         refresh.clone(),
@@ -340,13 +360,12 @@ async fn revoke(State(authority): State<Shared<Authority>>, Form(form): Form<Fie
 async fn protected_resource(State(parties): State<Parties>) -> Json<Value> {
     let resource = look(&parties.resource);
     let claims = resource.claims.as_ref().unwrap_or(&resource.url);
-    Json(
-        json!({"resource": claims, "authorization_servers": [resource.issuer], "scopes_supported": ["notes:read"]}),
-    )
-}
-
-async fn no_stream() -> StatusCode {
-    StatusCode::METHOD_NOT_ALLOWED
+    let mut document = json!({"resource": claims, "authorization_servers": [resource.issuer], "scopes_supported": ["notes:read"]});
+    if let Some(gateway) = &resource.sealing {
+        let own = format!("{}/jwks.json", resource.url.trim_end_matches("/mcp"));
+        document["jwks_uri"] = json!(look(gateway).jwks_uri.map_or(own, str::to_owned));
+    }
+    Json(document)
 }
 
 async fn ended() -> StatusCode {
@@ -383,7 +402,8 @@ async fn mcp(State(parties): State<Parties>, headers: HeaderMap, body: String) -
         )
             .into_response()
     };
-    let Some(scope) = bearer.and_then(|token| look(&trusted).access.get(&token).cloned()) else {
+    let access = |token: &String| look(&trusted).access.get(token).cloned();
+    let Some(scope) = bearer.as_ref().and_then(access) else {
         return challenge(StatusCode::UNAUTHORIZED, ", scope=\"notes:read\"");
     };
     if method == "tools/call" && (insatiable || !scope.split(' ').any(|held| held == wants)) {
@@ -397,7 +417,12 @@ async fn mcp(State(parties): State<Parties>, headers: HeaderMap, body: String) -
             &format!(", error=\"insufficient_scope\", scope=\"{wants}\""),
         );
     }
-    answer(&message, &method, legacy)
+    match (parties.sealing(), bearer.and_then(|token| parties.bound(&token))) {
+        (Some(sealing), Some(bound)) if !method.is_empty() => {
+            gateway::answer(&sealing, &message, bound, legacy)
+        }
+        _ => answer(&message, &method, legacy),
+    }
 }
 
 fn answer(message: &Value, method: &str, legacy: bool) -> Response {

@@ -15,7 +15,8 @@ async fn of_many_that_need_a_new_token_one_refreshes() {
     for round in 1..=3 {
         stage.pass(400);
         let mut waiting = JoinSet::new();
-        for _ in 0..8 {
+        // More than there are threads to wait on.
+        for _ in 0..20 {
             let (agent, url) = (stage.agent().await, url.clone());
             waiting.spawn(async move { agent.token(&url).await.unwrap().reveal().to_owned() });
         }

@@ -78,7 +78,7 @@ pub fn announce(body: &[u8], said: &Value) -> Result<Vec<u8>, InvalidList> {
 
 /// Whether a text may name the extension: an escape can spell it too.
 fn mentions(text: &str) -> bool {
-    text.contains(EXTENSION) || text.contains("\\u")
+    text.contains(EXTENSION) || text.contains('\\')
 }
 
 fn change_params(

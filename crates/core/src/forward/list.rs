@@ -130,17 +130,18 @@ pub fn filter_list(
 
 /// The tool, saying of sealed fields what is configured here and nothing else.
 fn describe<'t>(tool: &'t RawValue, seals: Option<Value>) -> Result<Cow<'t, RawValue>, InvalidList> {
-    if seals.is_none() && !tool.get().contains(EXTENSION) {
+    // An escape can spell the name of the extension too, and `_meta` as well.
+    if seals.is_none() && !tool.get().contains(EXTENSION) && !tool.get().contains('\\') {
         return Ok(Cow::Borrowed(tool));
     }
+    let as_it_came = tool;
     let mut tool = Entries::read(tool.get(), &["name", "_meta"])?;
     let meta = tool.raw("_meta").map_or("{}", RawValue::get);
     let mut meta = Entries::read(meta, &[EXTENSION])?;
     match seals {
         Some(seals) => meta.put(EXTENSION, &seals)?,
-        None => {
-            let _was_there = meta.remove(EXTENSION);
-        }
+        None if meta.remove(EXTENSION) => {}
+        None => return Ok(Cow::Borrowed(as_it_came)),
     }
     tool.put("_meta", &meta)?;
     Ok(Cow::Owned(to_raw_value(&tool).map_err(|_| InvalidList::NotJson)?))
@@ -282,6 +283,30 @@ mod tests {
                 r#"{{"id":1,"result":{{"tools":[{{"name":"a","n":1.50,"_meta":{{"{EXTENSION}":{{"arguments":["/text"]}}}}}},{{"name":"b","_meta":{{"k":[ 1 ]}}}},{{"name":"c"}}]}}}}"#
             )
         );
+    }
+
+    #[test]
+    fn an_escape_spells_no_other_name() {
+        for tool in [
+            r#"{"n\u0061me":"a","_meta":{"dev.portcullis\u002fsealed-fields":{"arguments":[]},"k":1}}"#,
+            r#"{"name":"\u0061","\u005fmeta":{"dev.portcullis\/sealed-fields":{"arguments":[]},"k":1}}"#,
+        ] {
+            let page = format!(r#"{{"id":1,"resul\u0074":{{"tool\u0073":[{tool},{{"n\u0061me":"b"}}]}}}}"#);
+            let (body, seen) = filtered(&page, &["a"]).unwrap();
+            assert_eq!(seen, ["a", "b"]);
+            let body: Value = serde_json::from_str(&body).unwrap();
+            let tools = body["result"]["tools"].as_array().unwrap();
+            assert_eq!(tools.len(), 1, "{body}");
+            assert_eq!(tools[0], serde_json::json!({"name": "a", "_meta": {"k": 1}}));
+        }
+        // One name in two spellings is a name twice.
+        let twice = r#"{"id":1,"result":{"tools":[{"name":"a","n\u0061me":"b"}]}}"#;
+        assert_eq!(filtered(twice, &["a", "b"]).unwrap().1, Vec::<String>::new());
+        let twice = r#"{"id":1,"result":{"tools":[],"tool\u0073":[]}}"#;
+        assert_eq!(filtered(twice, &[]), Err(InvalidList::Ambiguous));
+        // Another tool's escapes stay as they are.
+        let page = r#"{"id":1,"result":{"tools":[{"name":"a","description":"\u00e9","_meta":{"k":1.50}}]}}"#;
+        assert_eq!(filtered(page, &["a"]).unwrap().0, page);
     }
 
     #[test]

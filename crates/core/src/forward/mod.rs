@@ -9,6 +9,7 @@
 mod entries;
 mod extension;
 mod list;
+mod message;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -19,6 +20,7 @@ use crate::wire::{Call, Kind, Method};
 
 pub use extension::{announce, with_arguments, withhold};
 pub use list::{FilteredList, InvalidList, filter_list};
+pub use message::ServerMessage;
 
 /// What the gateway shows the upstream of itself.
 #[derive(Debug)]

@@ -7,27 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::canonical;
 use super::error::Error;
-use crate::ids::{ClientId, Issuer, ResourceUri, ServerName, Subject, ToolName};
+use super::form::MessageId;
+use crate::ids::{Issuer, Principal, ResourceUri, ServerName, ToolName};
 use crate::jose::base64url;
-
-/// In whose name a call is made: a subject of an issuer, through a client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Principal {
-    /// Who vouches for the subject.
-    pub issuer: Issuer,
-    /// The user, or the client itself.
-    pub subject: Subject,
-    /// The client (agent) that acts.
-    pub client: ClientId,
-}
-
-impl Principal {
-    /// `sub`: issuer, `#`, subject. An issuer has no fragment (RFC 8414 §2), so the first `#` is the border.
-    #[must_use]
-    pub fn sub(&self) -> String {
-        format!("{}#{}", self.issuer, self.subject)
-    }
-}
 
 /// Who talks to whom: the same for all calls of one client, in one name, to one server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +25,12 @@ pub struct Parties {
 }
 
 impl Parties {
+    /// `sub`: issuer, `#`, subject. An issuer has no fragment (RFC 8414 §2), so the first `#` is the border.
+    #[must_use]
+    pub fn sub(&self) -> String {
+        format!("{}#{}", self.principal.issuer, self.principal.subject)
+    }
+
     /// `iss` and `aud` of what travels in this direction.
     #[must_use]
     pub fn from_to(&self, direction: Direction) -> (&str, &str) {
@@ -143,6 +131,8 @@ pub struct Call {
     pub tool: ToolName,
     /// The JSON-RPC id.
     pub id: CallId,
+    /// What tells this call from every other of the same sender, whatever else they have in common.
+    pub message: MessageId,
 }
 
 /// One call and its arguments. Made by sealing or opening the arguments, and nowhere else, so that the digest is of
@@ -175,7 +165,7 @@ impl BoundCall {
         let parties = &self.call.parties;
         let (issuer, audience) = parties.from_to(direction);
         let digest = self.digest.text();
-        // The members in canonical order (RFC 8785 §3.2.3): `ptr` follows `id` and comes before `server`.
+        // The members in canonical order (RFC 8785 §3.2.3): `ptr` follows `msg` and comes before `server`.
         let mut head = b"{\"aud\":".to_vec();
         canonical::write_text(&mut head, audience);
         head.extend_from_slice(b",\"call\":{\"digest\":");
@@ -184,6 +174,8 @@ impl BoundCall {
         canonical::write_text(&mut head, direction.as_str());
         head.extend_from_slice(b",\"id\":");
         head.extend_from_slice(&self.call.id.text);
+        head.extend_from_slice(b",\"msg\":");
+        canonical::write_text(&mut head, &self.call.message.to_string());
         head.extend_from_slice(b",\"ptr\":");
         let mut tail = b",\"server\":".to_vec();
         canonical::write_text(&mut tail, parties.server.as_str());
@@ -192,7 +184,7 @@ impl BoundCall {
         tail.extend_from_slice(b"},\"iss\":");
         canonical::write_text(&mut tail, issuer);
         tail.extend_from_slice(b",\"sub\":");
-        canonical::write_text(&mut tail, &parties.principal.sub());
+        canonical::write_text(&mut tail, &parties.sub());
         tail.push(b'}');
         Binding {
             call: self,
@@ -237,7 +229,7 @@ impl Binding<'_> {
     pub(super) fn parties(&self) -> (&str, &str, String) {
         let parties = &self.call.call.parties;
         let (issuer, audience) = parties.from_to(self.direction);
-        (issuer, audience, parties.principal.sub())
+        (issuer, audience, parties.sub())
     }
 
     /// The claim `call` of the field at this place.
@@ -247,6 +239,7 @@ impl Binding<'_> {
             ("digest", json!(self.call.digest.text())),
             ("dir", json!(self.direction.as_str())),
             ("id", call.id.value.clone()),
+            ("msg", json!(call.message.to_string())),
             ("ptr", json!(place)),
             ("server", json!(call.parties.server)),
             ("tool", json!(call.tool)),
@@ -260,6 +253,7 @@ impl Binding<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{ClientId, Subject};
 
     fn bound() -> BoundCall {
         let call = Call {
@@ -275,6 +269,7 @@ mod tests {
             },
             tool: ToolName::parse("pay").unwrap(),
             id: CallId::parse("\"x\\u0041\"").unwrap(),
+            message: MessageId::parse("AAAAAAAAAAAAAAAAAAAAAA").unwrap(),
         };
         BoundCall::new(call, ArgumentsDigest::of(&json!({ "b": 1, "a": null })).unwrap())
     }
@@ -322,8 +317,8 @@ mod tests {
 
     #[test]
     fn the_border_between_issuer_and_subject_is_in_one_place() {
-        let mut one = bound().call.parties.principal;
-        one.subject = Subject::parse("b#c").unwrap();
+        let mut one = bound().call.parties;
+        one.principal.subject = Subject::parse("b#c").unwrap();
         assert_eq!(one.sub(), "https://as.example#b#c");
         assert!(Issuer::parse("https://as.example#b").is_err());
     }

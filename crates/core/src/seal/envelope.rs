@@ -117,7 +117,7 @@ pub(super) fn check(
     if moment.now >= until {
         return Err(Error::Expired);
     }
-    Ok(Once { jti, until })
+    Ok(Once { jti, issued, until })
 }
 
 /// These members and no others.

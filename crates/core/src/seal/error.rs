@@ -21,6 +21,8 @@ pub enum Bound {
     Tool,
     /// `call.id`: the JSON-RPC id.
     RequestId,
+    /// `call.msg`: the message.
+    Message,
     /// `call.ptr`: the place in the value.
     Pointer,
     /// `call.dir`
@@ -31,13 +33,14 @@ pub enum Bound {
 
 impl Bound {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Issuer,
         Self::Audience,
         Self::Principal,
         Self::Server,
         Self::Tool,
         Self::RequestId,
+        Self::Message,
         Self::Pointer,
         Self::Direction,
         Self::Arguments,
@@ -53,6 +56,7 @@ impl Bound {
             Self::Server => "server",
             Self::Tool => "tool",
             Self::RequestId => "request id",
+            Self::Message => "message",
             Self::Pointer => "place",
             Self::Direction => "direction",
             Self::Arguments => "arguments",
@@ -67,6 +71,7 @@ impl Bound {
             Self::Server => "seal.server",
             Self::Tool => "seal.tool",
             Self::RequestId => "seal.request-id",
+            Self::Message => "seal.message",
             Self::Pointer => "seal.pointer",
             Self::Direction => "seal.direction",
             Self::Arguments => "seal.arguments",
@@ -127,6 +132,9 @@ pub enum Error {
     /// This `jti`, or this counter, was here before.
     #[error("the field was here before")]
     Replayed,
+    /// `iat` is before the memory of `jti`s began: whether it was here before cannot be told.
+    #[error("the field was sealed before the gateway started; seal the call afresh and repeat it")]
+    BeforeStart,
     /// The memory of `jti`s is full: what cannot be remembered is not accepted.
     #[error("too many sealed fields are remembered at the moment; try again later or use session mode")]
     MemoryFull,
@@ -195,6 +203,7 @@ impl Error {
             Self::NotYet => "seal.not-yet",
             Self::Lifetime => "seal.lifetime",
             Self::Replayed => "seal.replayed",
+            Self::BeforeStart => "seal.before-start",
             Self::MemoryFull => "seal.memory-full",
             Self::SenderFull => "seal.sender-full",
             Self::TooMany(_) => "seal.too-many",
@@ -247,17 +256,20 @@ impl Error {
             | Self::NothingInCommon
             | Self::EphemeralKey
             | Self::NotOurOffer => Fault::Caller,
-            Self::MemoryFull | Self::KeyUnavailable(_) | Self::Random(_) => Fault::Operator,
+            Self::BeforeStart | Self::MemoryFull | Self::KeyUnavailable(_) | Self::Random(_) => {
+                Fault::Operator
+            }
             Self::Bug => Fault::Bug,
         }
     }
 
-    /// Whether the sender helps itself by agreeing on a new session and repeating the call.
+    /// Whether the sender helps itself by sealing the call afresh and repeating it: in a session, after agreeing on a new
+    /// one.
     #[must_use]
-    pub const fn wants_new_session(&self) -> bool {
+    pub const fn wants_sealing_afresh(&self) -> bool {
         matches!(
             self,
-            Self::SessionUnknown | Self::SessionOver | Self::SessionSpent
+            Self::SessionUnknown | Self::SessionOver | Self::SessionSpent | Self::BeforeStart
         )
     }
 }

@@ -14,41 +14,59 @@ pub const PREFIX: &str = "portcullis-sealed:";
 pub(super) const NESTED: &str = "portcullis-sealed:1:";
 pub(super) const SESSION: &str = "portcullis-sealed:s1:";
 
-/// The name of a session: 128 random bits. No secret; it tells nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId([u8; 16]);
+macro_rules! random_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 16]);
 
-impl SessionId {
-    pub(super) fn new(random: &dyn SecureRandom) -> Result<Self, RandomUnavailable> {
-        let mut bytes = [0; 16];
-        random.fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
+        impl $name {
+            /// A new one.
+            ///
+            /// # Errors
+            /// [`RandomUnavailable`].
+            pub fn new(random: &dyn SecureRandom) -> Result<Self, RandomUnavailable> {
+                let mut bytes = [0; 16];
+                random.fill(&mut bytes)?;
+                Ok(Self(bytes))
+            }
 
-    /// Reads the text form.
-    ///
-    /// # Errors
-    /// [`Error::Form`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let mut bytes = [0; 16];
-        match base64url::decode_into(text, &mut bytes) {
-            Ok(read) if read.len() == 16 => Ok(Self(bytes)),
-            Ok(_) | Err(_) => Err(Error::Form),
+            /// Reads the text form.
+            ///
+            /// # Errors
+            /// [`Error::Form`].
+            pub fn parse(text: &str) -> Result<Self, Error> {
+                let mut bytes = [0; 16];
+                match base64url::decode_into(text, &mut bytes) {
+                    Ok(read) if read.len() == 16 => Ok(Self(bytes)),
+                    Ok(_) | Err(_) => Err(Error::Form),
+                }
+            }
         }
-    }
+
+        /// 22 characters of base64url.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&base64url::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
 }
 
-/// 22 characters of base64url.
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64url::encode(self.0))
-    }
+random_name! {
+    /// The name of a session: 128 random bits. No secret; it tells nothing.
+    SessionId
 }
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({self})")
-    }
+random_name! {
+    /// The name of one message, made by the agent for each call: 128 random bits. No secret. Nobody can predict it, so
+    /// that no two calls of one sender have the same binding, and no field of the one opens in the other.
+    MessageId
 }
 
 /// A sealed text, read.

@@ -5,8 +5,8 @@
 //!
 //! A configured place ([`Pointers`]) of a call's arguments is sealed by the agent for the gateway, and one of the
 //! result by the gateway for the agent. What stands there then is one text, which opens in one place of one call
-//! only: a field is bound to server, tool, JSON-RPC id, place, direction, principal, recipient, and to the rest of the
-//! arguments ([`BoundCall`]). Whether a value is sealed is decided by the configuration: a value in clear where a
+//! only: a field is bound to server, tool, JSON-RPC id, message, place, direction, principal, recipient, and to the rest
+//! of the arguments ([`BoundCall`]). Whether a value is sealed is decided by the configuration: a value in clear where a
 //! sealed one belongs and a sealed one where none belongs are both refused.
 //!
 //! # What is safe when a key leaks later
@@ -36,14 +36,14 @@ mod replay;
 pub mod session;
 mod token;
 
-pub use binding::{ArgumentsDigest, Binding, BoundCall, Call, CallId, Direction, Parties, Principal};
+pub use binding::{ArgumentsDigest, Binding, BoundCall, Call, CallId, Direction, Parties};
 pub use envelope::{MESSAGE_LIFETIME, Moment, SenderKeys};
 pub use error::{Bound, Error};
 pub use field::{
     Clear, Opened, Opener, Sealer, mode, open_arguments, open_result, refuse_sealed, seal_arguments,
     seal_result,
 };
-pub use form::{Form, Mode, PREFIX, SessionId};
+pub use form::{Form, MessageId, Mode, PREFIX, SessionId};
 pub use pointer::{
     InvalidPointer, PLACES, POINTER_BYTES, POINTER_STEPS, POINTERS, Place, Pointer, Pointers, TooManyPlaces,
 };

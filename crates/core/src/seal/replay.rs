@@ -14,6 +14,8 @@ use crate::time::UnixTime;
 pub struct Once {
     /// The token.
     pub jti: TokenId,
+    /// `iat`, in whole seconds.
+    pub issued: UnixTime,
     /// `exp` with the accepted difference of clocks.
     pub until: UnixTime,
 }
@@ -27,7 +29,8 @@ pub trait ReplayMemory: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Replayed`]; [`Error::MemoryFull`] and [`Error::SenderFull`] when one cannot be remembered;
-    /// [`Error::Expired`] for one whose time has passed.
+    /// [`Error::Expired`] for one whose time has passed; [`Error::BeforeStart`] for one that was made before the memory
+    /// began.
     fn once(&self, sender: &str, tokens: &[Once], now: UnixTime) -> Result<(), Error>;
 }
 
@@ -35,6 +38,7 @@ pub trait ReplayMemory: Send + Sync {
 pub struct Seen {
     capacity: usize,
     per_sender: usize,
+    began: Option<UnixTime>,
     entries: Mutex<Entries>,
 }
 
@@ -58,7 +62,18 @@ impl Seen {
         Self {
             capacity,
             per_sender,
+            began: None,
             entries: Mutex::default(),
+        }
+    }
+
+    /// The same in a process that began at `start`, where another before it may have taken in what this one does not
+    /// remember: nothing that says it was made before is accepted.
+    #[must_use]
+    pub fn since(self, start: UnixTime) -> Self {
+        Self {
+            began: Some(start),
+            ..self
         }
     }
 
@@ -89,6 +104,9 @@ impl ReplayMemory for Seen {
         for token in tokens {
             if token.until <= now || forgotten.is_some_and(|forgotten| token.until <= forgotten) {
                 return Err(Error::Expired);
+            }
+            if self.began.is_some_and(|began| token.issued < began) {
+                return Err(Error::BeforeStart);
             }
             let name = name(&[sender, token.jti.as_str()]);
             if entries.until.contains_key(&name) || added.insert(name, token.until).is_some() {
@@ -152,6 +170,7 @@ mod tests {
     fn token(jti: &str, until: i64) -> Once {
         Once {
             jti: TokenId::parse(jti).unwrap(),
+            issued: UnixTime::from_secs(until - 10),
             until: UnixTime::from_secs(until),
         }
     }
@@ -168,6 +187,21 @@ mod tests {
         assert_eq!(seen.once("b", &[token("x", 10)], at(9)), Ok(()));
         assert_eq!(seen.once("a", &[token("x", 10)], at(10)), Err(Error::Expired));
         assert!(seen.is_empty());
+    }
+
+    #[test]
+    fn what_was_made_before_the_memory_began_may_have_been_here() {
+        let seen = Seen::new(10, 10).since(UnixTime::from_millis(100_001));
+        assert_eq!(
+            seen.once("a", &[token("x", 110)], at(100)),
+            Err(Error::BeforeStart)
+        );
+        assert_eq!(
+            seen.once("a", &[token("y", 111), token("x", 110)], at(100)),
+            Err(Error::BeforeStart)
+        );
+        assert!(seen.is_empty());
+        assert_eq!(seen.once("a", &[token("y", 111)], at(100)), Ok(()));
     }
 
     #[test]

@@ -129,10 +129,11 @@ impl Opener for NestedOpener<'_> {
 
 /// Each member of `call` is what it must be here.
 fn same_call(found: &Claims, expected: &Claims) -> Result<(), Error> {
-    const MEMBERS: [(&str, Bound); 6] = [
+    const MEMBERS: [(&str, Bound); 7] = [
         ("server", Bound::Server),
         ("tool", Bound::Tool),
         ("id", Bound::RequestId),
+        ("msg", Bound::Message),
         ("ptr", Bound::Pointer),
         ("dir", Bound::Direction),
         ("digest", Bound::Arguments),

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::ids::ServerName;
+use portcullis_core::ids::{Principal, ServerName};
 use portcullis_core::seal::session::Session;
 use portcullis_core::seal::{self, SessionId};
 use portcullis_core::time::UnixTime;
 
 use super::refused::SealProblem;
-use crate::principal::Principal;
 
 /// Most sessions at one time.
 pub(crate) const SEALED_SESSIONS: usize = 10_000;
@@ -70,7 +69,7 @@ impl Agreed {
     ) -> Result<Arc<Session>, SealProblem> {
         let held = self.held();
         held.get(&id)
-            .filter(|held| held.by.is(who) && held.at == *at && now < held.session.until())
+            .filter(|held| held.by == *who.principal() && held.at == *at && now < held.session.until())
             .map(|held| Arc::clone(&held.session))
             .ok_or(SealProblem::Fields(seal::Error::SessionUnknown))
     }
@@ -79,7 +78,7 @@ impl Agreed {
     pub(super) fn end(&self, who: &VerifiedIdentity) -> usize {
         let mut held = self.held();
         let before = held.len();
-        held.retain(|_, held| !held.by.is(who));
+        held.retain(|_, held| held.by != *who.principal());
         before.saturating_sub(held.len())
     }
 

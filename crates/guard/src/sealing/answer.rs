@@ -1,24 +1,26 @@
 //! The server's answer to a call with sealed fields.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use portcullis_core::forward::ServerMessage;
 use portcullis_core::jose::jwe::ContentEncryption;
 use portcullis_core::jose::jwk::EncryptionKey;
 use portcullis_core::seal::session::Session;
 use portcullis_core::seal::{self, BoundCall, NestedSealer, canonical};
-use portcullis_net::offload;
 use serde_json::{Value, json};
 
 use super::refused::SealProblem;
+use super::weight::Weight;
 use super::{Sealing, ToolSeal};
 
 /// What a result is sealed with.
 pub(super) enum With {
     /// The agent's `enc` key, each field by itself.
     Key(Arc<EncryptionKey>),
-    /// A session that was agreed on.
-    Session(Arc<Session>),
+    /// A session that was agreed on. Whoever ends it wipes its keys, whatever answers are still to come: they are not
+    /// handed on then.
+    Session(Weak<Session>),
 }
 
 /// Seals the result of one call. Cloning shares it.
@@ -42,64 +44,76 @@ impl SealedAnswer {
         }))
     }
 
+    /// Whether anything of the result is sealed. Where it is not, only the words of an error are kept back.
+    #[must_use]
+    pub fn seals_results(&self) -> bool {
+        !self.0.tool.result.is_empty()
+    }
+
     /// One JSON-RPC message that came back, as it may be handed on: a result with its fields sealed, an error without
-    /// the server's words (they may repeat what was sealed), anything else as it came.
+    /// the server's words (they may repeat what was sealed), a request or notification as it came.
     ///
     /// # Errors
     /// [`SealProblem`]: nothing of the message may be handed on.
     pub async fn message(&self, message: &[u8]) -> Result<Vec<u8>, SealProblem> {
-        let message = canonical::read(message).map_err(seal::Error::from)?;
-        let Value::Object(mut message) = message else {
-            return Err(seal::Error::NotExact(canonical::NotExact::NotJson).into());
+        let weight = match &self.0.with {
+            // Signed with a key that may be somewhere else.
+            With::Key(_) => Weight::Heavy,
+            With::Session(_) => Weight::of(message.len()),
         };
-        if let Some(result) = message.remove("result") {
-            // A task's result comes with another call, to which nothing is bound.
-            if result.get("task").is_some()
-                || result
-                    .get("resultType")
-                    .is_some_and(|kind| *kind == json!("task"))
-            {
-                return Err(seal::Error::Mode.into());
-            }
-            message.insert("result".to_owned(), self.sealed(result).await?);
+        let (inner, message) = (Arc::clone(&self.0), message.to_vec());
+        weight.run(move || inner.message(&message)).await?
+    }
+}
+
+impl Inner {
+    fn message(&self, message: &[u8]) -> Result<Vec<u8>, SealProblem> {
+        let kind = ServerMessage::read(message).map_err(|_| SealProblem::NoMessage)?;
+        let is_result = match kind {
+            ServerMessage::OnTheWay { .. } => return Ok(message.to_vec()),
+            ServerMessage::Result { .. } if self.tool.result.is_empty() => return Ok(message.to_vec()),
+            ServerMessage::Result { .. } => true,
+            ServerMessage::Error { .. } => false,
+        };
+        let Value::Object(mut message) = canonical::read(message).map_err(seal::Error::from)? else {
+            return Err(SealProblem::NoMessage);
+        };
+        if is_result {
+            let result = message.remove("result").unwrap_or_default();
+            message.insert("result".to_owned(), self.sealed(result)?);
         } else if let Some(error) = message.get_mut("error") {
             withhold_words(error);
         }
         serde_json::to_vec(&message).map_err(|_| seal::Error::Bug.into())
     }
 
-    async fn sealed(&self, result: Value) -> Result<Value, SealProblem> {
-        let inner = &self.0;
-        match &inner.with {
+    fn sealed(&self, result: Value) -> Result<Value, seal::Error> {
+        // A task's result comes with another call, to which nothing is bound.
+        if result.get("task").is_some()
+            || result
+                .get("resultType")
+                .is_some_and(|kind| *kind == json!("task"))
+        {
+            return Err(seal::Error::Mode);
+        }
+        let now = self.sealing.now();
+        let pointers = &self.tool.result;
+        match &self.with {
             With::Session(session) => {
-                let mut sealer = session.sealer(inner.sealing.now());
-                Ok(seal::seal_result(
-                    result,
-                    &inner.tool.result,
-                    &inner.call,
-                    &mut sealer,
-                )?)
+                let session = session.upgrade().ok_or(seal::Error::SessionOver)?;
+                seal::seal_result(result, pointers, &self.call, &mut session.sealer(now))
             }
             With::Key(key) => {
-                let (inner, key) = (Arc::clone(inner), Arc::clone(key));
-                let work = move || inner.seal_nested(result, &key);
-                Ok(offload::run(work).await.map_err(|_| SealProblem::Lost)??)
+                let mut sealer = NestedSealer {
+                    signer: &*self.sealing.keys.signer(),
+                    recipient: key,
+                    encryption: ContentEncryption::A256Gcm,
+                    now,
+                    random: &*self.sealing.random,
+                };
+                seal::seal_result(result, pointers, &self.call, &mut sealer)
             }
         }
-    }
-}
-
-impl Inner {
-    fn seal_nested(&self, result: Value, key: &EncryptionKey) -> Result<Value, seal::Error> {
-        let signer = self.sealing.keys.signer();
-        let mut sealer = NestedSealer {
-            signer: &*signer,
-            recipient: key,
-            encryption: ContentEncryption::A256Gcm,
-            now: self.sealing.now(),
-            random: &*self.sealing.random,
-        };
-        seal::seal_result(result, &self.tool.result, &self.call, &mut sealer)
     }
 }
 

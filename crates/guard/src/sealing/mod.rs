@@ -9,6 +9,7 @@ mod answer;
 mod opening;
 mod refused;
 mod shown;
+mod weight;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +35,6 @@ pub(crate) use opening::Open;
 pub use refused::{SealProblem, SealRefused};
 
 use crate::endpoint::Endpoint;
-use crate::principal::Principal;
 use agreed::Agreed;
 use shown::AgentKeys;
 
@@ -112,6 +112,7 @@ impl Sealing {
         for (server, tool, seal) in settings.tools {
             tools.entry(server).or_default().insert(tool, Arc::new(seal));
         }
+        let start = settings.clock.now();
         let sealing = Arc::new(Self {
             gateway: settings.gateway,
             jwks_uri: settings.jwks_uri,
@@ -122,7 +123,8 @@ impl Sealing {
             clock: settings.clock,
             random: settings.random,
             agreed: Agreed::default(),
-            seen: Seen::new(REMEMBERED, REMEMBERED_PER_CLIENT),
+            // What was sealed before this process began, another may have taken in.
+            seen: Seen::new(REMEMBERED, REMEMBERED_PER_CLIENT).since(start),
         });
         let swept = Arc::downgrade(&sealing);
         tokio::spawn(async move {
@@ -176,11 +178,7 @@ impl Sealing {
 
     fn parties(&self, endpoint: &Endpoint, who: &VerifiedIdentity) -> Parties {
         Parties {
-            principal: seal::Principal {
-                issuer: who.issuer().clone(),
-                subject: who.subject().clone(),
-                client: who.client().clone(),
-            },
+            principal: who.principal().clone(),
             gateway: self.gateway.clone(),
             resource: endpoint.resource().clone(),
             server: endpoint.server().clone(),
@@ -228,7 +226,7 @@ impl Sealing {
             .map_err(|error| refused(error.into()))?;
         self.agreed
             .keep(
-                Principal::of(who),
+                who.principal().clone(),
                 endpoint.server().clone(),
                 answer.session,
                 self.clock.now(),

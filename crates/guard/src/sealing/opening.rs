@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use portcullis_core::forward;
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::seal::{self, BoundCall, CallId, Clear, NestedOpener, Opened, SenderKeys, canonical};
+use portcullis_core::seal::session::Session;
+use portcullis_core::seal::{self, BoundCall, CallId, Clear, NestedOpener, Opener, SenderKeys, canonical};
 use portcullis_core::wire::{Call, Method, Target};
-use portcullis_net::offload;
 use serde_json::Value;
 
 use super::answer::{SealedAnswer, With};
 use super::refused::{SealProblem, SealRefused};
-use super::shown::{AgentKeys, Shown};
+use super::shown::{AgentKeys, How, Shown};
+use super::weight::Weight;
 use super::{Sealing, ToolSeal};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
@@ -38,8 +40,8 @@ impl Sealing {
             _ => None,
         };
         let opened = match (&seal, call.sealing()) {
-            (None, _) => self.nothing_sealed(&call).map(|()| None),
-            (Some(seal), None) if seal.clear == Clear::Allow => self.nothing_sealed(&call).map(|()| None),
+            (None, _) => nothing_sealed(&call).await.map(|()| None),
+            (Some(seal), None) if seal.clear == Clear::Allow => nothing_sealed(&call).await.map(|()| None),
             (Some(_), None) => Err(SealProblem::Needed),
             (Some(seal), Some(said)) => self.opened(endpoint, who, seal, said, &call).await.map(Some),
         };
@@ -52,29 +54,11 @@ impl Sealing {
                 },
                 answer: None,
             }),
-            Some((arguments, answer)) => {
-                let bug = |_| refused(SealProblem::Fields(seal::Error::Bug));
-                let body = forward::with_arguments(call.body(), &arguments).map_err(bug)?;
-                Ok(Open {
-                    call: Call::parse(headers, body.into())?,
-                    answer,
-                })
-            }
+            Some((body, answer)) => Ok(Open {
+                call: Call::parse(headers, body.into())?,
+                answer: Some(answer),
+            }),
         }
-    }
-
-    /// A sealed text in a call that has no sealed fields was cut from another one, or its sender is mistaken: the server
-    /// could do nothing with it.
-    fn nothing_sealed(&self, call: &Call) -> Result<(), SealProblem> {
-        let Some(arguments) = call.arguments() else {
-            return Ok(());
-        };
-        // An escape can spell the prefix too.
-        if !arguments.contains(seal::PREFIX) && !arguments.contains("\\u") {
-            return Ok(());
-        }
-        let arguments: Value = serde_json::from_str(arguments).map_err(|_| seal::Error::Bug)?;
-        Ok(seal::refuse_sealed(&arguments)?)
     }
 
     async fn opened(
@@ -84,61 +68,108 @@ impl Sealing {
         tool: &Arc<ToolSeal>,
         said: &str,
         call: &Call,
-    ) -> Result<(Value, Option<SealedAnswer>), SealProblem> {
+    ) -> Result<(Vec<u8>, SealedAnswer), SealProblem> {
         let Some(Target::Tool(name)) = call.target() else {
             return Err(seal::Error::Bug.into());
         };
         let id = call.id().ok_or(seal::Error::UnusableId)?;
-        let of = seal::Call {
-            parties: self.parties(endpoint, who),
-            tool: name.clone(),
-            id: CallId::parse(id.as_json())?,
+        let Shown { message, how } = Shown::read(said, who)?;
+        let sealed = Sealed {
+            call: seal::Call {
+                parties: self.parties(endpoint, who),
+                tool: name.clone(),
+                id: CallId::parse(id.as_json())?,
+                message,
+            },
+            arguments: call
+                .arguments()
+                .map(|arguments| call.body().slice_ref(arguments.as_bytes())),
+            body: call.body().clone(),
         };
-        let arguments = match call.arguments() {
-            Some(arguments) => canonical::read(arguments.as_bytes()).map_err(seal::Error::from)?,
-            None => Value::Null,
-        };
-        let absent = arguments.is_null();
-        let (opened, bound, with) = match Shown::read(said, who)? {
-            Shown::Keys(agent) => {
-                let (sealing, tool) = (Arc::clone(self), Arc::clone(tool));
-                let work = move || {
-                    let (opened, bound) = sealing.open_nested(arguments, &tool, of, &agent)?;
-                    Ok::<_, seal::Error>((opened, bound, With::Key(Arc::new(agent.encryption))))
-                };
-                offload::run(work).await.map_err(|_| SealProblem::Lost)??
+        let (sealing, of) = (Arc::clone(self), Arc::clone(tool));
+        let (body, bound, with) = match how {
+            How::Keys(agent) => {
+                let work = move || sealing.open_nested(sealed, &of, *agent);
+                Weight::Heavy.run(work).await??
             }
-            Shown::Session(id) => {
+            How::Session(id) => {
                 let session = self.agreed.find(id, who, endpoint.server(), self.now())?;
-                let mut opener = session.opener(self.now());
-                let (opened, bound) =
-                    seal::open_arguments(arguments, &tool.arguments, Clear::Refuse, of, &mut opener)?;
-                (opened, bound, With::Session(session))
+                let work = move || sealing.open_in_session(sealed, &of, &session);
+                Weight::of(call.body().len()).run(work).await??
             }
         };
-        let answer = (!tool.result.is_empty())
-            .then(|| SealedAnswer::new(Arc::clone(self), Arc::clone(tool), bound, with));
-        // What was not there is not put there: the server reads no arguments and `{}` as it likes.
-        let value = if absent && opened.value.is_null() {
-            Value::Object(serde_json::Map::new())
-        } else {
-            opened.value
-        };
-        Ok((value, answer))
+        Ok((
+            body,
+            SealedAnswer::new(Arc::clone(self), Arc::clone(tool), bound, with),
+        ))
     }
 
     fn open_nested(
         &self,
-        arguments: Value,
+        sealed: Sealed,
         tool: &ToolSeal,
-        call: seal::Call,
-        agent: &AgentKeys,
-    ) -> Result<(Opened, BoundCall), seal::Error> {
+        agent: AgentKeys,
+    ) -> Result<(Vec<u8>, BoundCall, With), seal::Error> {
         let openers = |kid: &_| self.keys.opener(kid);
         let sender = SenderKeys::One(&agent.signature);
         let mut opener = NestedOpener::new(sender, &openers, &self.seen, self.moment());
-        seal::open_arguments(arguments, &tool.arguments, Clear::Refuse, call, &mut opener)
+        let (body, bound) = sealed.open(tool, &mut opener)?;
+        Ok((body, bound, With::Key(Arc::new(agent.encryption))))
     }
+
+    fn open_in_session(
+        &self,
+        sealed: Sealed,
+        tool: &ToolSeal,
+        session: &Arc<Session>,
+    ) -> Result<(Vec<u8>, BoundCall, With), seal::Error> {
+        let (body, bound) = sealed.open(tool, &mut session.opener(self.now()))?;
+        Ok((body, bound, With::Session(Arc::downgrade(session))))
+    }
+}
+
+/// A call with sealed fields, to be opened wherever there is a thread for it.
+struct Sealed {
+    call: seal::Call,
+    /// A part of `body`.
+    arguments: Option<Bytes>,
+    body: Bytes,
+}
+
+impl Sealed {
+    /// The body as it is judged and sent.
+    fn open(self, tool: &ToolSeal, opener: &mut dyn Opener) -> Result<(Vec<u8>, BoundCall), seal::Error> {
+        let arguments = match &self.arguments {
+            Some(arguments) => canonical::read(arguments)?,
+            None => Value::Null,
+        };
+        let (opened, bound) =
+            seal::open_arguments(arguments, &tool.arguments, Clear::Refuse, self.call, opener)?;
+        let value = if self.arguments.is_none() && opened.value.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            opened.value
+        };
+        let body = forward::with_arguments(&self.body, &value).map_err(|_| seal::Error::Bug)?;
+        Ok((body, bound))
+    }
+}
+
+/// A sealed text in a call that has no sealed fields was cut from another one, or its sender is mistaken: the server could do
+/// nothing with it.
+async fn nothing_sealed(call: &Call) -> Result<(), SealProblem> {
+    // An escape can spell the prefix too.
+    let suspect = |text: &&str| text.contains(seal::PREFIX) || text.contains("\\u");
+    let Some(arguments) = call.arguments().filter(suspect) else {
+        return Ok(());
+    };
+    let weight = Weight::of(arguments.len());
+    let arguments = call.body().slice_ref(arguments.as_bytes());
+    let work = move || {
+        let arguments: Value = serde_json::from_slice(&arguments).map_err(|_| seal::Error::Bug)?;
+        seal::refuse_sealed(&arguments)
+    };
+    Ok(weight.run(work).await??)
 }
 
 impl From<SealRefused> for Reason {

@@ -14,7 +14,7 @@ pub enum SealProblem {
     #[error("this tool takes sealed fields only, and the request does not say that its sender has them")]
     Needed,
     /// What the client says of the extension in `_meta` is not what belongs there.
-    #[error("what `_meta` says of sealed fields is neither two public keys nor a session")]
+    #[error("what `_meta` says of sealed fields is not a `message` with either two public keys or a session")]
     Said,
     /// The issuer of the token vouches for no keys of this client.
     #[error(
@@ -29,6 +29,10 @@ pub enum SealProblem {
     /// Fields, keys, sessions.
     #[error(transparent)]
     Fields(#[from] seal::Error),
+    /// What the server answered is no JSON-RPC message that can be told apart from others: more than one of request,
+    /// result and error, or none of them.
+    #[error("the server's answer is not one of request, result and error")]
+    NoMessage,
     /// As many sessions as there may be.
     #[error("there are too many sealed sessions at the moment")]
     TooManySessions,
@@ -47,6 +51,7 @@ impl SealProblem {
             Self::NoKeys => "seal.no-keys",
             Self::OtherKeys => "seal.other-keys",
             Self::Fields(error) => error.code(),
+            Self::NoMessage => "seal.no-message",
             Self::TooManySessions => "seal.too-many-sessions",
             Self::Lost => "seal.lost",
         }
@@ -60,14 +65,15 @@ impl SealProblem {
                 Fault::Caller
             }
             Self::Fields(error) => error.fault(),
+            Self::NoMessage => Fault::Peer,
             Self::Lost => Fault::Operator,
         }
     }
 
-    /// Whether its sender helps itself with a new session.
+    /// Whether its sender helps itself by sealing the call afresh.
     #[must_use]
-    pub fn wants_new_session(&self) -> bool {
-        matches!(self, Self::Fields(error) if error.wants_new_session())
+    pub fn wants_sealing_afresh(&self) -> bool {
+        matches!(self, Self::Fields(error) if error.wants_sealing_afresh())
     }
 }
 

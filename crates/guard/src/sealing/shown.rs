@@ -1,14 +1,21 @@
-//! What a client says of itself in `_meta`: its two public keys, or the session it has.
+//! What a client says of a call in `_meta`: its name, and the client's two public keys or the session it has.
 
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::jose::jwk::{EncryptionKey, VerificationKey};
-use portcullis_core::seal::SessionId;
+use portcullis_core::seal::{MessageId, SessionId};
 use serde_json::Value;
 
 use super::refused::SealProblem;
 
-/// How a client that has the extension wants it used.
-pub(super) enum Shown {
+/// What a client that has the extension says of one call.
+pub(super) struct Shown {
+    /// What every field of the call, and of its result, is bound to.
+    pub(super) message: MessageId,
+    pub(super) how: How,
+}
+
+/// How its fields are sealed.
+pub(super) enum How {
     /// With its keys, each field by itself.
     Keys(Box<AgentKeys>),
     /// With the keys of a session.
@@ -22,17 +29,22 @@ pub(super) struct AgentKeys {
 }
 
 impl Shown {
-    /// Reads the member, which has been read as strict JSON before: `{"keys": [jwk, jwk]}` or `{"session": id}`.
+    /// Reads the member, which has been read as strict JSON before: `message`, and `{"keys": [jwk, jwk]}` or
+    /// `{"session": id}`.
     pub(super) fn read(said: &str, who: &VerifiedIdentity) -> Result<Self, SealProblem> {
         let said: Value = serde_json::from_str(said).map_err(|_| SealProblem::Said)?;
-        match (said.get("keys"), said.get("session")) {
-            (Some(keys), None) => Ok(Self::Keys(Box::new(AgentKeys::read(keys, who)?))),
+        let message = said.get("message").and_then(Value::as_str);
+        let message = message.and_then(|text| MessageId::parse(text).ok());
+        let message = message.ok_or(SealProblem::Said)?;
+        let how = match (said.get("keys"), said.get("session")) {
+            (Some(keys), None) => How::Keys(Box::new(AgentKeys::read(keys, who)?)),
             (None, Some(session)) => {
                 let session = session.as_str().ok_or(SealProblem::Said)?;
-                Ok(Self::Session(SessionId::parse(session)?))
+                How::Session(SessionId::parse(session)?)
             }
-            (Some(_), Some(_)) | (None, None) => Err(SealProblem::Said),
-        }
+            (Some(_), Some(_)) | (None, None) => return Err(SealProblem::Said),
+        };
+        Ok(Self { message, how })
     }
 }
 

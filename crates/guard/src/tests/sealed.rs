@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use portcullis_core::ids::{ClientId, Issuer, KeyId, ServerName, Subject, ToolName};
+use portcullis_core::ids::{ClientId, Issuer, KeyId, Principal, ServerName, Subject, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwe::{ContentEncryption, KeyManagement, PayloadOpener};
 use portcullis_core::jose::jwk::{
@@ -12,7 +12,7 @@ use portcullis_core::jose::jwk::{
 use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::seal::session::{Cipher, Curve, Offer, Offering};
 use portcullis_core::seal::{
-    self, Call, CallId, Clear, Moment, NestedOpener, NestedSealer, Parties, Pointers, Principal, Seen,
+    self, Call, CallId, Clear, MessageId, Moment, NestedOpener, NestedSealer, Parties, Pointers, Seen,
     SenderKeys,
 };
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -21,7 +21,7 @@ use portcullis_net::random::System;
 use serde_json::{Value, json};
 
 use super::issuer::{House, ISSUER, Key};
-use super::{MCP, head};
+use super::{MCP, head, json_of, text};
 use crate::sealing::{Sealing, SealingKeys, SealingSettings, ToolSeal};
 use crate::{Admitted, Refusal};
 
@@ -106,15 +106,20 @@ impl Sealed {
         let sealing = Sealing::new(SealingSettings {
             gateway: Issuer::parse("https://gw.example").unwrap(),
             jwks_uri: "https://gw.example/.well-known/jwks.json".to_owned(),
-            tools: vec![(
-                ServerName::parse("notes").unwrap(),
-                ToolName::parse("list_notes").unwrap(),
-                ToolSeal {
-                    arguments: Pointers::parse(["/text"]).unwrap(),
-                    result: Pointers::parse(["/content/*/text"]).unwrap(),
-                    clear: Clear::Refuse,
-                },
-            )],
+            tools: [("list_notes", &["/content/*/text"][..]), ("add_note", &[])]
+                .map(|(tool, result)| {
+                    let seal = ToolSeal {
+                        arguments: Pointers::parse(["/text"]).unwrap(),
+                        result: Pointers::parse(result.iter().copied()).unwrap(),
+                        clear: Clear::Refuse,
+                    };
+                    (
+                        ServerName::parse("notes").unwrap(),
+                        ToolName::parse(tool).unwrap(),
+                        seal,
+                    )
+                })
+                .to_vec(),
             ciphers: Cipher::ALL.to_vec(),
             session_lifetime: Lifetime::from_minutes(10),
             keys: Arc::<Pair>::clone(&gateway),
@@ -163,6 +168,10 @@ impl Sealed {
 
     /// A call of the agent's, sealed at an instant, and what its result is opened with.
     fn call(&self, at: UnixTime) -> (String, seal::BoundCall) {
+        self.call_of("list_notes", at)
+    }
+
+    fn call_of(&self, tool: &str, at: UnixTime) -> (String, seal::BoundCall) {
         let recipient = self.gateway.recipient();
         let mut sealer = NestedSealer {
             signer: &*self.agent.signing,
@@ -171,20 +180,38 @@ impl Sealed {
             now: at,
             random: &System,
         };
-        self.message(json!({ "keys": self.agent.public() }), &mut sealer)
+        self.telling(
+            tool,
+            "secret",
+            json!({ "keys": self.agent.public() }),
+            &mut sealer,
+        )
     }
 
     fn message(&self, said: Value, sealer: &mut dyn seal::Sealer) -> (String, seal::BoundCall) {
+        self.telling("list_notes", "secret", said, sealer)
+    }
+
+    fn telling(
+        &self,
+        tool: &str,
+        text: &str,
+        mut said: Value,
+        sealer: &mut dyn seal::Sealer,
+    ) -> (String, seal::BoundCall) {
+        let message = MessageId::new(&System).unwrap();
+        said["message"] = json!(message.to_string());
         let pointers = Pointers::parse(["/text"]).unwrap();
         let call = Call {
             parties: self.parties(),
-            tool: ToolName::parse("list_notes").unwrap(),
+            tool: ToolName::parse(tool).unwrap(),
             id: CallId::parse("7").unwrap(),
+            message,
         };
         let (sealed, bound) =
-            seal::seal_arguments(json!({ "text": "secret", "n": 1 }), &pointers, call, sealer).unwrap();
+            seal::seal_arguments(json!({ "text": text, "n": 1 }), &pointers, call, sealer).unwrap();
         let message = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
-            "name": "list_notes", "arguments": sealed, "_meta": { "dev.portcullis/sealed-fields": said, "k": 1 },
+            "name": tool, "arguments": sealed, "_meta": { "dev.portcullis/sealed-fields": said, "k": 1 },
         } });
         (message.to_string(), bound)
     }
@@ -199,18 +226,15 @@ impl Sealed {
 
     /// Agrees on a session, and gives the agent's end of it.
     async fn session(&self, head: &Parts) -> Result<seal::session::Session, Refusal> {
+        self.session_offered(self.now(), head).await
+    }
+
+    async fn session_offered(&self, at: UnixTime, head: &Parts) -> Result<seal::session::Session, Refusal> {
         let offering = Offering {
             curve: Curve::X25519,
             ciphers: Cipher::ALL.to_vec(),
         };
-        let offer = Offer::new(
-            self.parties(),
-            offering,
-            &*self.agent.signing,
-            self.now(),
-            &System,
-        )
-        .unwrap();
+        let offer = Offer::new(self.parties(), offering, &*self.agent.signing, at, &System).unwrap();
         let body = json!({ "offer": offer.text(), "keys": self.agent.public() }).to_string();
         let (guard, endpoint) = (&self.house.guard, &self.house.short);
         let arrival = guard.arrival(None);
@@ -332,7 +356,12 @@ async fn a_key_counts_because_the_issuer_vouches_for_it() {
         "seal.needed"
     );
     let elsewhere = body.replace("\"list_notes\"", "\"other\"");
-    assert_eq!(sealed.refused(&good, &elsewhere).await, "seal.already-sealed");
+    assert_eq!(
+        sealed.refused(&good, &elsewhere).await,
+        "policy.insufficient-scope"
+    );
+    let seeing = head(Some(&sealed.issuer.token(MCP, "notes:irreversible", |_| ())));
+    assert_eq!(sealed.refused(&seeing, &elsewhere).await, "seal.already-sealed");
 }
 
 #[tokio::test]
@@ -396,4 +425,264 @@ async fn ones_own_oldest_session_makes_room() {
         sealed.refused(&head, &sealed.in_session(&last).0).await,
         "seal.session-unknown"
     );
+}
+
+/// The text field of the one call in the other.
+fn swapped(of: &str, into: &str) -> String {
+    let (of, mut into): (Value, Value) = (
+        serde_json::from_str(of).unwrap(),
+        serde_json::from_str(into).unwrap(),
+    );
+    into["params"]["arguments"]["text"] = of["params"]["arguments"]["text"].clone();
+    into.to_string()
+}
+
+#[tokio::test]
+async fn calls_that_are_equal_in_everything_else_exchange_no_field() {
+    let sealed = Sealed::new();
+    let head = sealed.head();
+    // Each by itself.
+    let ((held_back, bound), (body, other)) = (sealed.call(sealed.now()), sealed.call(sealed.now()));
+    assert_eq!(
+        sealed.refused(&head, &swapped(&held_back, &body)).await,
+        "seal.message"
+    );
+    // In a session: the cipher cannot tell what is different.
+    let session = sealed.session(&head).await.unwrap();
+    let ((also, _), (in_session, _)) = (sealed.in_session(&session), sealed.in_session(&session));
+    assert_eq!(
+        sealed.refused(&head, &swapped(&also, &in_session)).await,
+        "seal.undecipherable"
+    );
+    // And the result of the one is none of the other.
+    let answer = sealed.judge(&head, &held_back).await.unwrap().answer.unwrap();
+    let result = br#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"hidden"}]}}"#;
+    let message: Value = serde_json::from_slice(&answer.message(result).await.unwrap()).unwrap();
+    let (openers, keys) = (|kid: &KeyId| sealed.agent.opener(kid), sealed.gateway.set());
+    let pointers = Pointers::parse(["/content/*/text"]).unwrap();
+    let open = |bound: &seal::BoundCall| {
+        let (seen, skew) = (Seen::new(9, 9), Lifetime::from_secs(0));
+        let moment = Moment {
+            now: sealed.now(),
+            skew,
+        };
+        let mut opener = NestedOpener::new(SenderKeys::Set(&keys), &openers, &seen, moment);
+        seal::open_result(
+            message["result"].clone(),
+            &pointers,
+            Clear::Refuse,
+            bound,
+            &mut opener,
+        )
+    };
+    assert_eq!(open(&other).unwrap_err().code(), "seal.message");
+    assert!(open(&bound).is_ok());
+}
+
+#[tokio::test]
+async fn a_call_without_a_name_of_its_own_is_refused() {
+    let sealed = Sealed::new();
+    let (body, _) = sealed.call(sealed.now());
+    for message in [
+        json!(null),
+        json!(7),
+        json!(""),
+        json!("AAAA"),
+        json!("AAAAAAAAAAAAAAAAAAAAAB"),
+    ] {
+        let mut changed: Value = serde_json::from_str(&body).unwrap();
+        changed["params"]["_meta"]["dev.portcullis/sealed-fields"]["message"] = message.clone();
+        let code = sealed.refused(&sealed.head(), &changed.to_string()).await;
+        assert_eq!(code, "seal.said", "{message}");
+    }
+    drop(sealed.judge(&sealed.head(), &body).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_was_sealed_before_the_start_is_to_be_sealed_afresh() {
+    let sealed = Sealed::new();
+    let (start, head) = (sealed.now(), sealed.head());
+    let before = start.minus(Lifetime::from_secs(1));
+    let refusal = sealed.judge(&head, &sealed.call(before).0).await.unwrap_err();
+    let response = refusal.into_response();
+    assert_eq!(response.status(), 503);
+    assert!(!text(response.headers(), "retry-after").is_empty());
+    let error = json_of(&response)["error"].take();
+    assert_eq!(
+        (&error["code"], &error["data"]["reason"]),
+        (&json!(-31_461), &json!("seal.before-start"))
+    );
+    let refused = sealed.session_offered(before, &head).await.unwrap_err();
+    assert_eq!(refused.code(), "seal.before-start");
+    drop(sealed.judge(&head, &sealed.call(start).0).await.unwrap());
+    drop(sealed.session_offered(start, &head).await.unwrap());
+}
+
+#[tokio::test]
+async fn who_does_not_see_a_tool_learns_none_of_its_fields() {
+    let sealed = Sealed::new();
+    let (body, _) = sealed.call(sealed.now());
+    let claims = |scope: &str| {
+        head(Some(&sealed.issuer.token(MCP, scope, |claims| {
+            claims.insert("client_keys".to_owned(), sealed.agent.claim());
+        })))
+    };
+    let (stranger, friend) = (claims("other"), claims("notes:read"));
+    for body in [&body, &super::call("list_notes")] {
+        let refusal = sealed.judge(&stranger, body).await.unwrap_err();
+        assert_eq!(refusal.code(), "policy.insufficient-scope");
+        let response = refusal.into_response();
+        assert_eq!(response.status(), 403);
+        assert!(text(response.headers(), "www-authenticate").contains("notes:read"));
+        let said = String::from_utf8_lossy(response.body()).into_owned();
+        assert!(!said.contains("seal") && !said.contains("/text"), "{said}");
+    }
+    // Nothing of it was opened: the one who may makes the call.
+    drop(sealed.judge(&friend, &body).await.unwrap());
+    assert_eq!(
+        sealed.refused(&friend, &super::call("list_notes")).await,
+        "seal.needed"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_still_to_come_does_not_keep_the_keys_of_an_ended_session() {
+    let sealed = Sealed::new();
+    let session = sealed.session(&sealed.head()).await.unwrap();
+    let (body, _) = sealed.in_session(&session);
+    let answer = sealed.judge(&sealed.head(), &body).await.unwrap().answer.unwrap();
+    let result = br#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"text":"x"}]}}"#;
+    answer.message(result).await.unwrap();
+    let (guard, endpoint) = (&sealed.house.guard, &sealed.house.short);
+    let mut end = sealed.head();
+    end.method = http::Method::DELETE;
+    let arrival = guard.arrival(None);
+    let who = guard.authenticate(endpoint, &arrival, &end).await.unwrap();
+    let ended = guard.seal_session(endpoint, &arrival, &who, &end, b"").await;
+    assert_eq!(ended.unwrap(), None);
+    let problem = answer.message(result).await.unwrap_err();
+    assert_eq!(problem.code(), "seal.session-over");
+}
+
+#[tokio::test]
+async fn an_answer_is_one_of_request_result_and_error() {
+    let sealed = Sealed::new();
+    let (body, _) = sealed.call(sealed.now());
+    let answer = sealed.judge(&sealed.head(), &body).await.unwrap().answer.unwrap();
+    for text in [
+        r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1,"message":"secret"}}"#,
+        r#"{"jsonrpc":"2.0","id":7}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"x","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{},"Result":{"content":"secret"}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{},"err\u006fr":{}}"#,
+        r#"[{"jsonrpc":"2.0","id":7,"result":{}}]"#,
+    ] {
+        let problem = answer.message(text.as_bytes()).await.unwrap_err();
+        assert_eq!(problem.code(), "seal.no-message", "{text}");
+    }
+    let progress = br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
+    let passed: Value = serde_json::from_slice(&answer.message(progress).await.unwrap()).unwrap();
+    assert_eq!(passed["params"]["progress"], 1);
+}
+
+/// Takes every turn of the slow work until the senders are dropped.
+async fn all_turns() -> Vec<std::sync::mpsc::Sender<()>> {
+    let mut held = Vec::new();
+    for _ in 0..portcullis_net::offload::PARALLEL {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (started, running) = tokio::sync::oneshot::channel();
+        tokio::spawn(portcullis_net::offload::run(move || {
+            started.send(()).unwrap();
+            released.recv().unwrap_err();
+        }));
+        running.await.unwrap();
+        held.push(release);
+    }
+    held
+}
+
+#[tokio::test]
+async fn a_large_message_waits_for_a_turn_and_a_small_one_does_not() {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let sealed = Sealed::new();
+    let head = sealed.head();
+    let session = sealed.session(&head).await.unwrap();
+    let of = |length: usize| {
+        let said = json!({ "session": session.id().to_string() });
+        sealed
+            .telling(
+                "list_notes",
+                &"x".repeat(length),
+                said,
+                &mut session.sealer(sealed.now()),
+            )
+            .0
+    };
+    let limit = portcullis_core::limits::SEAL_INLINE_BYTES;
+    let (small, large) = (of(limit / 2), of(limit));
+    assert!(small.len() < limit && large.len() > limit);
+    let result = |length: usize| {
+        let text = "y".repeat(length);
+        json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [{ "text": text }] } }).to_string()
+    };
+    let (small_result, large_result) = (result(9), result(limit));
+
+    let held = all_turns().await;
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(admitted) = pin!(sealed.judge(&head, &small)).poll(&mut context) else {
+        panic!("a small call waited");
+    };
+    let answer = admitted.unwrap().answer.unwrap();
+    assert!(
+        pin!(answer.message(small_result.as_bytes()))
+            .poll(&mut context)
+            .is_ready()
+    );
+    let (mut call, mut message) = (
+        pin!(sealed.judge(&head, &large)),
+        pin!(answer.message(large_result.as_bytes())),
+    );
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    assert!(message.as_mut().poll(&mut context).is_pending());
+    drop(held);
+    let opened = call.await.unwrap();
+    assert!(
+        opened
+            .permit
+            .call()
+            .arguments()
+            .unwrap()
+            .contains(&"x".repeat(limit))
+    );
+    // As long as no ciphertext has it by chance.
+    let in_clear = "y".repeat(40);
+    assert!(
+        !String::from_utf8(message.await.unwrap())
+            .unwrap()
+            .contains(&in_clear)
+    );
+}
+
+#[tokio::test]
+async fn a_tool_that_seals_arguments_alone_answers_in_clear_but_for_the_words_of_an_error() {
+    let sealed = Sealed::new();
+    let head = head(Some(&sealed.issuer.token(MCP, "notes:write", |claims| {
+        claims.insert("client_keys".to_owned(), sealed.agent.claim());
+    })));
+    let (body, _) = sealed.call_of("add_note", sealed.now());
+    let answer = sealed.judge(&head, &body).await.unwrap().answer.unwrap();
+    assert!(!answer.seals_results());
+    // A number that has no exact form is no matter where nothing is sealed.
+    for text in [
+        r#"{"jsonrpc":"2.0", "id":7,"result":{"n":123456789012345678901234567890}}"#,
+        r#"{"jsonrpc":"2.0", "id":7,"result":{"resultType":"task","taskId":"1"}}"#,
+    ] {
+        assert_eq!(answer.message(text.as_bytes()).await.unwrap(), text.as_bytes());
+    }
+    let error = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-5,"message":"not secret"}}"#;
+    let error = String::from_utf8(answer.message(error).await.unwrap()).unwrap();
+    assert!(error.contains("-5") && !error.contains("not secret"), "{error}");
 }

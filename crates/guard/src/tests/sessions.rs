@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use portcullis_core::identity::{Candidate, IssuerTrust, VerifiedIdentity, verify};
 use portcullis_core::jose::jwk::KeySet;
 use portcullis_core::time::UnixTime;
@@ -6,7 +8,7 @@ use portcullis_core::wire::{Call, Presented};
 use super::issuer::{House, Key, NOW};
 use super::{MCP, head};
 use crate::sessions::{SESSION_IDLE, SESSIONS, SESSIONS_PER_PRINCIPAL};
-use crate::{Principal, Reason, SessionTaken, Sessions};
+use crate::{Reason, SessionTaken, Sessions};
 
 async fn who(house: &House, key: &Key, name: &str, value: &str) -> std::sync::Arc<VerifiedIdentity> {
     let token = key.token(MCP, "notes:read", |claims| {
@@ -38,7 +40,7 @@ async fn a_session_answers_to_issuer_subject_and_client_and_not_to_a_token() {
     let house = House::new(&[&key]);
     let alice = who(&house, &key, "jti", "1").await;
     let sessions = Sessions::new();
-    sessions.bind("s", Principal::of(&alice), T0).unwrap();
+    sessions.bind("s", alice.principal().clone(), T0).unwrap();
     // The same principal after a refresh.
     assert_eq!(
         sessions.check(&naming("s"), &*who(&house, &key, "jti", "2").await, T0),
@@ -52,7 +54,10 @@ async fn a_session_answers_to_issuer_subject_and_client_and_not_to_a_token() {
             Err(Reason::SessionUnknown),
             "{claim}"
         );
-        assert_eq!(sessions.bind("s", Principal::of(&other), T0), Err(SessionTaken));
+        assert_eq!(
+            sessions.bind("s", other.principal().clone(), T0),
+            Err(SessionTaken)
+        );
     }
     assert_eq!(
         sessions.check(&naming("S"), &alice, T0),
@@ -71,7 +76,7 @@ async fn a_session_that_is_used_lives_and_an_idle_one_ends() {
     let house = House::new(&[&key]);
     let alice = who(&house, &key, "jti", "1").await;
     let sessions = Sessions::new();
-    sessions.bind("s", Principal::of(&alice), T0).unwrap();
+    sessions.bind("s", alice.principal().clone(), T0).unwrap();
     let nearly = UnixTime::from_millis(T0.plus(SESSION_IDLE).as_millis() - 1);
     assert_eq!(sessions.check(&naming("s"), &alice, nearly), Ok(()));
     assert_eq!(
@@ -81,7 +86,7 @@ async fn a_session_that_is_used_lives_and_an_idle_one_ends() {
     // Its name may go to another then.
     let bob = who(&house, &key, "sub", "bob").await;
     assert_eq!(
-        sessions.bind("s", Principal::of(&bob), nearly.plus(SESSION_IDLE)),
+        sessions.bind("s", bob.principal().clone(), nearly.plus(SESSION_IDLE)),
         Ok(())
     );
 }
@@ -95,7 +100,7 @@ async fn a_stream_needs_a_session_where_there_are_sessions() {
     let open = Call::open_stream(&head(None).headers).unwrap();
     let end = Call::end_session(&head(None).headers).unwrap();
     assert_eq!(sessions.check(&open, &alice, T0), Ok(()));
-    sessions.bind("s", Principal::of(&alice), T0).unwrap();
+    sessions.bind("s", alice.principal().clone(), T0).unwrap();
     assert_eq!(sessions.check(&open, &alice, T0), Err(Reason::SessionNeeded));
     assert_eq!(sessions.check(&end, &alice, T0), Err(Reason::SessionNeeded));
 }
@@ -109,11 +114,11 @@ async fn who_opens_many_sessions_ends_their_own() {
         who(&house, &key, "sub", "bob").await,
     );
     let sessions = Sessions::new();
-    sessions.bind("bob", Principal::of(&bob), T0).unwrap();
+    sessions.bind("bob", bob.principal().clone(), T0).unwrap();
     for i in 0..=SESSIONS_PER_PRINCIPAL {
         let later = UnixTime::from_secs(NOW + 1 + i64::try_from(i).unwrap());
         sessions
-            .bind(&format!("s{i}"), Principal::of(&alice), later)
+            .bind(&format!("s{i}"), alice.principal().clone(), later)
             .unwrap();
     }
     assert_eq!(
@@ -138,12 +143,13 @@ fn the_table_is_bounded() {
         let Presented::Bearer(token) = Presented::parse(&head(Some(&token)).headers, None).unwrap() else {
             panic!()
         };
-        verify(&Candidate::parse(&token).unwrap(), &trust, &keys, &resource, T0).unwrap()
+        let vouched = verify(&Candidate::parse(&token).unwrap(), &trust, &keys, &resource, T0);
+        Arc::new(vouched.unwrap()).confirm(None).unwrap()
     };
     let principals: Vec<_> = (0..=SESSIONS / SESSIONS_PER_PRINCIPAL).map(principal).collect();
     let sessions = Sessions::new();
     for i in 0..=SESSIONS {
-        let by = Principal::of(&principals[i / SESSIONS_PER_PRINCIPAL]);
+        let by = principals[i / SESSIONS_PER_PRINCIPAL].principal().clone();
         sessions
             .bind(
                 &format!("s{i}"),

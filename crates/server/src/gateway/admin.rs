@@ -3,23 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use portcullis_guard::Reason;
 
 use super::{Shared, refused};
 use crate::custody::{self, Keyring};
+use crate::http::{self, Endpoints, JwksCounts, Readiness};
 use crate::sink::AuditLog;
-
-/// What calls need beyond the gateway itself, for `/readyz`.
-pub trait Readiness: std::fmt::Debug + Send + Sync {
-    /// Whether calls can be answered now.
-    ///
-    /// # Errors
-    /// Why not: the stable code that calls are refused with meanwhile, such as `audit.unavailable`.
-    fn ready(&self) -> Result<(), &'static str>;
-}
 
 /// No record, no call.
 impl Readiness for AuditLog {
@@ -31,49 +20,56 @@ impl Readiness for AuditLog {
     }
 }
 
+/// A ring whose counters are on the page: the gateway's own, and that of an authority in the same process.
+#[derive(Debug)]
+pub struct Counted {
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// The page that publishes them.
+    pub jwks: JwksCounts,
+}
+
+struct Admin {
+    shared: Arc<Shared>,
+    rings: Vec<Counted>,
+}
+
 /// The admin listener's routes.
-pub(super) fn routes(shared: &Arc<Shared>, keyring: Arc<Keyring>) -> Router {
-    let (ready, metrics) = (Arc::clone(shared), Arc::clone(shared));
-    Router::new()
-        .route("/healthz", get(async || "alive\n"))
-        .route(
-            "/readyz",
-            get(async move || match state(&ready) {
-                Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-            }),
-        )
-        .route(
-            "/metrics",
-            get(async move || {
-                (
-                    [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-                    text(&metrics, &keyring),
-                )
-            }),
-        )
+pub(super) fn routes(shared: &Arc<Shared>, rings: Vec<Counted>) -> Router {
+    let admin = Admin {
+        shared: Arc::clone(shared),
+        rings,
+    };
+    http::admin(Arc::new(admin))
         .fallback(async || refused(&Reason::NotFound))
         .method_not_allowed_fallback(async || refused(&Reason::MethodNotAllowed { allow: "GET, HEAD" }))
 }
 
-fn state(shared: &Shared) -> Result<(), &'static str> {
-    if shared.stop.is_cancelled() {
-        return Err("stopping");
+impl Endpoints for Admin {
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.shared.stop.is_cancelled() {
+            return Err("stopping");
+        }
+        self.shared.readiness.ready()
     }
-    shared.readiness.ready()
-}
 
-/// The Prometheus text format. Reasons are slugs, so nothing needs escaping.
-fn text(shared: &Shared, keyring: &Keyring) -> String {
-    let mut text = String::from(
-        "# HELP portcullis_decisions_total Calls judged, by reason; `ok` is for those allowed.\n# TYPE portcullis_decisions_total counter\n",
-    );
-    for (reason, count) in shared.guard.tally().read() {
-        text.push_str(&format!(
-            "portcullis_decisions_total{{reason=\"{reason}\"}} {count}\n"
+    /// Reasons are slugs, so nothing needs escaping.
+    fn metrics(&self) -> String {
+        let mut text = String::from(
+            "# HELP portcullis_decisions_total Calls judged, by reason; `ok` is for those allowed.\n# TYPE portcullis_decisions_total counter\n",
+        );
+        for (reason, count) in self.shared.guard.tally().read() {
+            text.push_str(&format!(
+                "portcullis_decisions_total{{reason=\"{reason}\"}} {count}\n"
+            ));
+        }
+        let rings = || self.rings.iter();
+        text.push_str(&JwksCounts::metrics(
+            rings().map(|ring| (ring.keyring.role(), &ring.jwks)),
         ));
+        text.push_str(&custody::metrics(
+            rings().map(|ring| (ring.keyring.role(), ring.keyring.uses())),
+        ));
+        text
     }
-    text.push_str(&shared.jwks.metrics());
-    text.push_str(&custody::metrics([(keyring.role(), keyring.uses())]));
-    text
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,15 +13,16 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use portcullis_core::audit::Ending;
 use portcullis_core::forward;
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::wire::{Era, Kind, Method};
+use portcullis_core::wire::{Era, Kind, Method, Target};
 use portcullis_guard::{Arrival, REQUEST_ID, Reason, SealedAnswer, Stream, Ticket};
 use portcullis_net::fetch::{Body, full};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Entry;
+use super::calls::{Place, Whose};
 use super::events;
 use super::list::{Filter, FilteredEvents, Streams, Unfit};
-use super::sealed::Change;
+use super::sealed::{Change, Own, Watch};
 use super::upstream::{CallInfo, Principal, UpstreamError};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -32,8 +34,12 @@ pub(super) struct Answered<'a> {
     pub(super) who: &'a Arc<VerifiedIdentity>,
     pub(super) principal: Principal,
     pub(super) info: CallInfo,
+    /// What it was aimed at.
+    pub(super) target: Option<Target>,
     /// Seals its result.
     pub(super) sealed: Option<SealedAnswer>,
+    /// Where that is remembered.
+    pub(super) remembered: Option<Place>,
 }
 
 impl Answered<'_> {
@@ -56,7 +62,13 @@ impl Answered<'_> {
         if let Err(error) = checked {
             return Err((error, ticket));
         }
-        let (body, farewell) = match self.filtered(head.status, &headers, body).await {
+        let withheld = Arc::default();
+        let change = self.change(&withheld);
+        let filtered = match change {
+            Some(change) => self.changed(head.status, &headers, body, change).await,
+            None => self.filtered(head.status, &headers, body).await,
+        };
+        let (body, farewell) = match filtered {
             Ok(filtered) => filtered,
             Err(error) => return Err((error, ticket)),
         };
@@ -64,7 +76,7 @@ impl Answered<'_> {
         if let Ok(request) = HeaderValue::from_str(ticket.request()) {
             headers.insert(REQUEST_ID, request);
         }
-        let mut response = http::Response::new(Watched::new(body, ticket, bounds, farewell));
+        let mut response = http::Response::new(Watched::new(body, ticket, bounds, farewell, withheld));
         *response.status_mut() = head.status;
         *response.headers_mut() = headers;
         Ok(response)
@@ -113,6 +125,7 @@ impl Answered<'_> {
                     status == StatusCode::NOT_FOUND || (*method == Method::EndSession && status.is_success());
                 if let (Some(session), true) = (&self.info.session, ended) {
                     sessions.end(session);
+                    self.entry.calls.end(session);
                 }
             }
             (Era::Modern, _) => {}
@@ -132,15 +145,12 @@ impl Answered<'_> {
         body: Body,
     ) -> Result<(Body, Option<Bytes>), UpstreamError> {
         let streams = match self.info.method {
-            Method::ToolsCall | Method::Initialize | Method::Discover => {
-                return match self.change() {
-                    Some(change) => self.changed(status, headers, body, change).await,
-                    None => Ok((body, None)),
-                };
-            }
             Method::ToolsList => Streams::TheList,
             Method::OpenStream => Streams::AnySession,
-            Method::Ping
+            Method::ToolsCall
+            | Method::Initialize
+            | Method::Discover
+            | Method::Ping
             | Method::ResourcesList
             | Method::ResourcesTemplatesList
             | Method::ResourcesRead
@@ -169,14 +179,13 @@ impl Answered<'_> {
             });
         }
         let filter = self.filter();
-        match (media_type(headers), self.again(&filter)) {
-            (Some(MediaType::Json), _) => Ok((full(filter.json(body).await?), None)),
-            (Some(MediaType::EventStream), Some(again)) => Ok((again.events(body), Some(self.farewell()))),
-            (Some(MediaType::EventStream), None) => Ok((
+        match media_type(headers) {
+            Some(MediaType::Json) => Ok((full(filter.json(body).await?), None)),
+            Some(MediaType::EventStream) => Ok((
                 Body::new(FilteredEvents::new(body, filter, streams)),
                 Some(self.farewell()),
             )),
-            (None, _) => Err(UpstreamError::BadAnswer {
+            None => Err(UpstreamError::BadAnswer {
                 detail: "its content type is neither JSON nor an event stream",
             }),
         }
@@ -194,28 +203,44 @@ impl Answered<'_> {
         }
     }
 
-    /// What sealed fields make of the answer.
-    fn change(&self) -> Option<Change> {
+    /// What sealed fields make of the answer: nothing at a server without any.
+    fn change(&self, withheld: &Arc<AtomicBool>) -> Option<Change> {
         if let Some(answer) = &self.sealed {
-            return Some(Change::Seal(answer.clone()));
+            return Some(Change::Seal {
+                answer: answer.clone(),
+                calls: Arc::clone(&self.entry.calls),
+                place: self.remembered,
+            });
         }
-        let server = self.entry.endpoint.server();
-        let sealing = self.entry.shared.guard.sealing()?;
-        let greets = matches!(self.info.method, Method::Initialize | Method::Discover);
-        (greets && sealing.is_for(server)).then(|| Change::Announce(sealing.capability(server)))
-    }
-
-    /// What sealed fields make of a session's own stream.
-    fn again(&self, filter: &Filter) -> Option<Change> {
-        let session = self.info.session.clone()?;
-        let sealing = self.entry.shared.guard.sealing()?;
-        let server = self.entry.endpoint.server();
-        let own = self.info.method == Method::OpenStream && sealing.is_for(server);
-        own.then(|| Change::Again {
-            sealed: Arc::clone(&self.entry.repeated),
-            session,
-            filter: Box::new(filter.clone()),
-        })
+        let Entry {
+            shared,
+            endpoint,
+            calls,
+            ..
+        } = self.entry;
+        let server = endpoint.server();
+        let sealing = shared.guard.sealing().filter(|sealing| sealing.is_for(server))?;
+        let own = match (&self.info.method, &self.target) {
+            (Method::Initialize | Method::Discover, _) => Own::Announce(sealing.capability(server)),
+            (Method::ToolsList, _) => Own::List(self.filter()),
+            (Method::ToolsCall, _) => Own::OfTool,
+            (_, Some(Target::Task(task))) if !calls.is_clear_task(task) => Own::OfTask,
+            (_, Some(_) | None) => Own::Passes,
+        };
+        let reason = Reason::Upstream(UpstreamError::Withheld);
+        let instead = shared.guard.answer(endpoint, self.arrival, None, &reason);
+        Some(Change::Watch(Box::new(Watch {
+            id: self
+                .info
+                .id
+                .as_ref()
+                .and_then(|id| serde_json::from_str(id.as_json()).ok()),
+            own,
+            calls: Arc::clone(calls),
+            whose: Whose::of(self.info.session.as_deref(), &self.principal),
+            instead: instead.into_response().into_body(),
+            withheld: Arc::clone(withheld),
+        })))
     }
 
     /// The answer as it has to be changed, and nothing else: what is neither JSON nor events could hold anything.
@@ -226,11 +251,15 @@ impl Answered<'_> {
         body: Body,
         change: Change,
     ) -> Result<(Body, Option<Bytes>), UpstreamError> {
+        // What has no body has nothing to hide, such as the answer to a notification.
+        if body.is_end_stream() && self.sealed.is_none() {
+            return Ok((body, None));
+        }
         let readable = !headers.contains_key(CONTENT_ENCODING);
         match media_type(headers).filter(|_| readable) {
             Some(MediaType::Json) => Ok((full(change.json(body).await?), None)),
             Some(MediaType::EventStream) => Ok((change.events(body), Some(self.farewell()))),
-            None if self.sealed.is_none() && !status.is_success() => Ok((body, None)),
+            None if readable && self.sealed.is_none() && !status.is_success() => Ok((body, None)),
             None => Err(UpstreamError::BadAnswer {
                 detail: "it cannot be looked into, as it has to be",
             }),
@@ -352,15 +381,24 @@ pub(super) struct Watched {
     /// `None` for what is no stream, and once it ended.
     bounds: Option<Bounds>,
     farewell: Option<Bytes>,
+    /// Whether an error took the place of something in it.
+    withheld: Arc<AtomicBool>,
 }
 
 impl Watched {
-    fn new(body: Body, ticket: Ticket, bounds: Option<Bounds>, farewell: Option<Bytes>) -> Self {
+    fn new(
+        body: Body,
+        ticket: Ticket,
+        bounds: Option<Bounds>,
+        farewell: Option<Bytes>,
+        withheld: Arc<AtomicBool>,
+    ) -> Self {
         let mut watched = Self {
             body,
             ticket: Some(ticket),
             bounds,
             farewell,
+            withheld,
         };
         watched.close_at_end();
         watched
@@ -376,7 +414,11 @@ impl Watched {
     fn close(&mut self, ending: Ending) {
         self.bounds = None;
         if let Some(ticket) = self.ticket.take() {
-            ticket.close(ending);
+            ticket.close(if self.withheld.load(Ordering::Relaxed) {
+                Ending::Withheld
+            } else {
+                ending
+            });
         }
     }
 
@@ -385,6 +427,15 @@ impl Watched {
         self.close(ending);
         self.body = full(Bytes::new());
         Poll::Ready(None)
+    }
+}
+
+/// A caller that goes away does not take from the record what was withheld before.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.withheld.load(Ordering::Relaxed) {
+            self.close(Ending::Withheld);
+        }
     }
 }
 

@@ -13,13 +13,14 @@ use portcullis_core::audit::Ending;
 use portcullis_core::wire::{self, RequestId};
 use portcullis_core::{forward, seal};
 use portcullis_guard::{
-    Admitted, Arrival, ENDPOINT_METHODS, Reason, Refusal, SEAL_METHODS, SealedAnswer, Stream, Ticket,
+    Admitted, Arrival, DPOP_NONCE, ENDPOINT_METHODS, Reason, Refusal, SEAL_METHODS, Stream, Ticket,
 };
 
 use serde_json::json;
 
 use super::answer::Answered;
-use super::upstream::{CallInfo, Principal, UpstreamError};
+use super::calls::Whose;
+use super::upstream::{CallInfo, UpstreamError};
 use super::{Entry, refused};
 use crate::http::Peer;
 
@@ -41,8 +42,9 @@ pub(super) async fn guarded(entry: &Entry, request: Request<Body>) -> Response<B
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let arrival = entry.shared.guard.arrival(peer);
+    let method = request.method().clone();
     match judged(entry, &arrival, request).await {
-        Ok(response) => response,
+        Ok(response) => with_nonce(entry, &method, response),
         Err(refusal) => refusal.into_response().map(Body::from),
     }
 }
@@ -74,7 +76,7 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
     } = shared.guard.admit(endpoint, arrival, &who, &head, body).await?;
 
     let info = CallInfo::of(permit.call());
-    let principal = Principal::of(&who);
+    let principal = who.principal().clone();
     let endless = matches!(
         info.method,
         wire::Method::OpenStream | wire::Method::SubscriptionsListen
@@ -85,9 +87,14 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
         .then(|| endpoint.sessions().streams().open(principal.clone()))
         .transpose()
         .map_err(|reason| shared.guard.answer(endpoint, arrival, info.id.as_ref(), &reason))?;
-    if let (Some(answer), Some(session), Some(id)) = (&answer, &info.session, &info.id) {
-        remember(entry, session, id, answer);
-    }
+    // A message of before 2026-07-28 can be answered again, or later, on a stream of its session.
+    let remembered = if let (Some(answer), Some(id), wire::Era::Legacy) = (&answer, &info.id, info.era) {
+        let whose = Whose::of(info.session.as_deref(), &principal);
+        Some(entry.calls.note(&whose, id, answer))
+    } else {
+        None
+    };
+    let target = permit.call().target().cloned();
     let outbound = forward::outbound(permit, &unsealed(&head.headers), upstream.credential());
     ticket.forwarded();
     match upstream.call(&principal, outbound, &info).await {
@@ -98,7 +105,9 @@ async fn judged(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
                 who: &who,
                 principal,
                 info,
+                target,
                 sealed: answer,
+                remembered,
             };
             pass_on(answered, stream, response, ticket).await
         }
@@ -113,10 +122,23 @@ pub(super) async fn seal_session(entry: &Entry, request: Request<Body>) -> Respo
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let arrival = entry.shared.guard.arrival(peer);
+    let method = request.method().clone();
     match agreed(entry, &arrival, request).await {
-        Ok(response) => response,
+        Ok(response) => with_nonce(entry, &method, response),
         Err(refusal) => refusal.into_response().map(Body::from),
     }
+}
+
+/// RFC 9449 §8.2: the nonce for the caller's next proof. No cache may give it to another one later.
+fn with_nonce(entry: &Entry, method: &Method, mut response: Response<Body>) -> Response<Body> {
+    if let Some(nonce) = entry.shared.guard.dpop_nonce(&entry.endpoint) {
+        let headers = response.headers_mut();
+        headers.insert(DPOP_NONCE, nonce);
+        if *method == Method::GET {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+    }
+    response
 }
 
 async fn agreed(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Result<Response<Body>, Refusal> {
@@ -142,13 +164,6 @@ async fn agreed(entry: &Entry, arrival: &Arrival, request: Request<Body>) -> Res
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Should the result come again on the session's own stream, it is sealed there too.
-fn remember(entry: &Entry, session: &str, id: &RequestId, answer: &SealedAnswer) {
-    if let Some(ended) = entry.repeated.note(session, id.clone(), answer.clone()) {
-        entry.endpoint.sessions().end(&ended);
-    }
 }
 
 /// The headers without those that mirror a sealed argument: the server sees neither ciphertext nor a header that
@@ -193,6 +208,7 @@ fn failed(
         | UpstreamError::Busy
         | UpstreamError::RefusesUs { .. }
         | UpstreamError::BadAnswer { .. } => Ending::UpstreamFailed,
+        UpstreamError::Withheld => Ending::Withheld,
     });
     entry
         .shared

@@ -8,11 +8,12 @@ use axum::routing::any;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use portcullis_core::identity::dpop;
 use portcullis_core::oauth::metadata::{PROTECTED_RESOURCE, ProtectedResourceMetadata};
-use portcullis_guard::Reason;
+use portcullis_guard::{Reason, SenderConstraint};
 
 use super::{Shared, refused};
 use crate::custody::Keyring;
@@ -78,9 +79,13 @@ impl Page {
             }
             _ => return refused(&Reason::MethodNotAllowed { allow: METHODS }),
         };
-        response
-            .headers_mut()
-            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        // A page that keeps the JWK Set asks again with its validator, and is told when to.
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("ETag, Retry-After"),
+        );
         response
     }
 
@@ -103,6 +108,14 @@ impl Page {
                     // All resources of one gateway have its keys.
                     jwks_uri: Some(format!("{}{JWKS_PATH}", shared.public_url)),
                     resource_name: Some(server.to_string()),
+                    dpop_signing_alg_values_supported: Some(
+                        dpop::ALGORITHMS
+                            .map(|algorithm| algorithm.name().to_owned())
+                            .into(),
+                    ),
+                    dpop_bound_access_tokens_required: (shared.guard.sender_rules(server).constraint
+                        == SenderConstraint::Dpop)
+                        .then_some(true),
                 };
                 let body = serde_json::to_vec(&metadata).unwrap_or_default();
                 document(body.into(), "application/json")

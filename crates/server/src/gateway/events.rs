@@ -97,6 +97,13 @@ impl Event {
         event
     }
 
+    /// The event without data: a reader takes no message from it, and its id all the same (WHATWG HTML §9.2.6).
+    pub(super) fn without_data(&self) -> Bytes {
+        let mut bytes = self.others.join(&b'\n');
+        bytes.extend_from_slice(b"\n\n");
+        bytes.into()
+    }
+
     /// The event with other data.
     pub(super) fn with_data(&self, data: &[u8]) -> Bytes {
         let mut bytes = Vec::with_capacity(data.len().saturating_add(64));
@@ -180,6 +187,7 @@ mod tests {
             event.with_data(b"{}\n"),
             "id: 7\nevent: message\nretry: 5\ndata: {}\ndata: \n\n"
         );
+        assert_eq!(event.without_data(), "id: 7\nevent: message\nretry: 5\n\n");
         assert_eq!(Event::read(b"id: 7\ndata\n\n").data.as_deref(), Some(&b""[..]));
         assert_eq!(
             Event::read(b"\xef\xbb\xbfdata: x\n\n").data.as_deref(),

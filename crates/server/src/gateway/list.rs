@@ -45,16 +45,12 @@ impl Filter {
         Ok(list.body)
     }
 
-    /// A message of a session's stream: a list is filtered, and everything else passes.
-    pub(super) fn passing(&self, message: &[u8]) -> Result<Vec<u8>, Unfit> {
-        match self.apply(message) {
-            Ok(filtered) => Ok(filtered),
-            Err(InvalidList::NotAList) => Ok(message.to_vec()),
-            Err(error) => {
-                tracing::warn!(server = %self.server, %error, "a stream with a list of tools was ended");
-                Err(Unfit::Unreadable)
-            }
-        }
+    /// One message of an answer.
+    pub(super) fn message(&self, message: &[u8]) -> Result<Vec<u8>, Unfit> {
+        self.apply(message).map_err(|error| {
+            tracing::warn!(server = %self.server, %error, "a list of tools was not passed on");
+            Unfit::Unreadable
+        })
     }
 
     /// A whole JSON answer.

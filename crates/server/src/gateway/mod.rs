@@ -11,6 +11,7 @@ mod addresses;
 mod admin;
 mod answer;
 mod call;
+mod calls;
 pub mod catalogue;
 mod documents;
 mod events;
@@ -33,14 +34,18 @@ use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::custody::Keyring;
-use crate::http::JwksPage;
+use crate::http::{JwksCounts, JwksPage};
+use calls::Calls;
 use catalogue::Catalogue;
-use sealed::Repeated;
 use upstream::Upstream;
 
+pub use crate::http::Readiness;
 pub use addresses::{Address, addresses};
-pub use admin::Readiness;
+pub use admin::Counted;
 pub use documents::JWKS_PATH;
+
+/// Where sealed sessions are agreed on, below the path of the server.
+const SEAL: &str = "/seal";
 
 /// One guarded server.
 #[derive(Debug)]
@@ -74,7 +79,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Gateway {
     router: Router,
-    admin: Router,
+    shared: Arc<Shared>,
+    keyring: Arc<Keyring>,
     catalogue: Arc<Catalogue>,
 }
 
@@ -86,7 +92,7 @@ struct Shared {
     addresses: Vec<Address>,
     authorization_servers: Vec<Issuer>,
     catalogue: Arc<Catalogue>,
-    jwks: JwksPage,
+    jwks: Arc<JwksPage>,
     body_bytes: usize,
     body_time: Duration,
     stream_silence: Duration,
@@ -100,7 +106,7 @@ struct Entry {
     shared: Arc<Shared>,
     endpoint: Endpoint,
     upstream: Arc<dyn Upstream>,
-    repeated: Arc<Repeated>,
+    calls: Arc<Calls>,
 }
 
 impl Gateway {
@@ -126,7 +132,7 @@ impl Gateway {
             public_url: settings.public_url,
             authorization_servers: settings.authorization_servers,
             catalogue: Arc::clone(&catalogue),
-            jwks: JwksPage::new(),
+            jwks: Arc::new(JwksPage::new()),
             body_bytes: settings.body_bytes,
             body_time: settings.body_time,
             stream_silence: settings.stream_silence,
@@ -136,7 +142,7 @@ impl Gateway {
         let mut router = documents::routes(&shared, Arc::clone(&keyring));
         for server in settings.servers {
             let sessions = Arc::new(Sessions::new());
-            let repeated = Arc::new(Repeated::default());
+            let calls = Arc::new(Calls::default());
             for address in shared
                 .addresses
                 .iter()
@@ -152,9 +158,15 @@ impl Gateway {
                         Arc::clone(&sessions),
                     ),
                     upstream: Arc::clone(&server.upstream),
-                    repeated: Arc::clone(&repeated),
+                    calls: Arc::clone(&calls),
                 });
-                let sealing_entry = Arc::clone(&entry);
+                // Called at an address of its own, which is what proofs for it name.
+                let sealing_entry = Arc::new(Entry {
+                    endpoint: entry.endpoint.below(SEAL),
+                    shared: Arc::clone(&entry.shared),
+                    upstream: Arc::clone(&entry.upstream),
+                    calls: Arc::clone(&entry.calls),
+                });
                 let guarded = any(move |request: Request<Body>| {
                     let entry = Arc::clone(&entry);
                     async move { call::guarded(&entry, request).await }
@@ -169,14 +181,15 @@ impl Gateway {
                         let entry = Arc::clone(&sealing_entry);
                         async move { call::seal_session(&entry, request).await }
                     });
-                    router = router.route(&format!("{}/seal", address.path), agreeing);
+                    router = router.route(&format!("{}{SEAL}", address.path), agreeing);
                 }
             }
         }
         let router = router.fallback(async || refused(&Reason::NotFound));
         Ok(Self {
             router: router.layer(map_response(as_declared)),
-            admin: admin::routes(&shared, Arc::clone(&keyring)).layer(map_response(as_declared)),
+            shared,
+            keyring,
             catalogue,
         })
     }
@@ -187,9 +200,14 @@ impl Gateway {
     }
 
     /// What the operator's machinery reaches: `/healthz`, `/readyz`, `/metrics`. Never to be exposed to
-    /// callers.
-    pub fn admin_router(&self) -> Router {
-        self.admin.clone()
+    /// callers. The counters of the rings `beside` are on the same page.
+    pub fn admin_router(&self, beside: Vec<Counted>) -> Router {
+        let own = Counted {
+            keyring: Arc::clone(&self.keyring),
+            jwks: JwksCounts::of(&self.shared.jwks),
+        };
+        let rings = std::iter::once(own).chain(beside).collect();
+        admin::routes(&self.shared, rings).layer(map_response(as_declared))
     }
 
     /// The tools that servers were seen to offer.

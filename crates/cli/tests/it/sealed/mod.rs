@@ -96,7 +96,9 @@ async fn only_agent_and_gateway_read_sealed_fields() -> Outcome {
     assert!(files > 10, "{files}");
     let records = stage.records()?;
     assert!(records.contains("\"seal/session\""), "{records}");
-    assert_eq!(records.matches("\"target\":\"pay\"").count(), 2, "{records}");
+    // A gateway that started within the same second has the agent seal once more: that is on record too, as a refusal.
+    let allowed = |record: &&str| record.contains("\"target\":\"pay\"") && record.contains("\"allowed\"");
+    assert_eq!(records.lines().filter(allowed).count(), 2, "{records}");
     Ok(())
 }
 
@@ -126,7 +128,7 @@ async fn a_client_without_the_extension_is_refused_or_served_in_clear_as_configu
         .await?;
     assert_eq!(text(&served.json()?, "/result/content/0/text"), REVERSED);
     // One that can seal must.
-    let keys = json!({"keys": stage_keys(&stage, &folder)?});
+    let keys = json!({"message": "AAAAAAAAAAAAAAAAAAAAAA", "keys": stage_keys(&stage, &folder)?});
     let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "lenient", "arguments": {"text": SECRET}, "_meta": {
         "io.modelcontextprotocol/protocolVersion": mcp::MODERN, "io.modelcontextprotocol/clientCapabilities": {}}}});
     call["params"]["_meta"]["dev.portcullis/sealed-fields"] = keys;
@@ -156,6 +158,9 @@ fn stage_keys(stage: &Stage, folder: &Scratch) -> Outcome<Value> {
 async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
     let stage = Stage::set().await?;
     let folder = stage.logged_in("ada", "bank").await?;
+    let (code, _, stderr) = stage.call(&folder, "pay", &[])?;
+    assert_eq!(code, Some(0), "{stderr}");
+    let alike = stage.wire.last_call()?;
     let (code, _, stderr) = stage.call(&folder, "pay", &[])?;
     assert_eq!(code, Some(0), "{stderr}");
     let call = stage.wire.last_call()?;
@@ -201,8 +206,20 @@ async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
         (with(&swap), "seal.pointer"),
         (with(&cut), "seal.undecipherable"),
         (
-            with(&|call| call["params"]["_meta"]["dev.portcullis/sealed-fields"] = json!({"keys": []})),
+            with(&|call| call["params"]["_meta"]["dev.portcullis/sealed-fields"]["keys"] = json!([])),
             "seal.said",
+        ),
+        (
+            with(&|call| call["params"]["_meta"]["dev.portcullis/sealed-fields"]["message"] = json!("AAAA")),
+            "seal.said",
+        ),
+        // Under the name of the same agent's same call.
+        (
+            with(&|call| {
+                call["params"]["_meta"]["dev.portcullis/sealed-fields"]["message"] =
+                    alike["params"]["_meta"]["dev.portcullis/sealed-fields"]["message"].clone()
+            }),
+            "seal.message",
         ),
         (with(&|_| ()), "seal.replayed"),
     ] {
@@ -223,7 +240,7 @@ async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
     let eves = stage.token(&eve, "bank")?;
     assert_eq!(error_of(&sent(&url, &eves, &call).await?)?.2, "seal.other-keys");
     let keys = stage_keys(&stage, &eve)?;
-    let posed = with(&|call| call["params"]["_meta"]["dev.portcullis/sealed-fields"] = json!({"keys": keys}));
+    let posed = with(&|call| call["params"]["_meta"]["dev.portcullis/sealed-fields"]["keys"] = keys.clone());
     let answer = sent(&url, &eves, &posed).await?;
     assert!(
         matches!(
@@ -253,6 +270,7 @@ async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
     for reason in [
         "seal.request-id",
         "seal.tool",
+        "seal.message",
         "seal.replayed",
         "seal.principal",
         "seal.other-keys",

@@ -234,7 +234,7 @@ fn message(
 ) -> Result<String, Error> {
     let (issuer, audience) = parties.from_to(direction);
     let claims = envelope::issue(
-        (issuer, audience, parties.principal.sub()),
+        (issuer, audience, parties.sub()),
         [("session", about)],
         now,
         random,
@@ -263,12 +263,7 @@ fn checked<'o>(
     moment: Moment,
 ) -> Result<(&'o Claims, super::super::replay::Once), Error> {
     let (issuer, audience) = parties.from_to(direction);
-    let once = envelope::check(
-        claims,
-        &["session"],
-        (issuer, audience, parties.principal.sub()),
-        moment,
-    )?;
+    let once = envelope::check(claims, &["session"], (issuer, audience, parties.sub()), moment)?;
     Ok((object(claims, "session")?, once))
 }
 

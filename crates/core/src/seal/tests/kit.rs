@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::ids::{ClientId, Issuer, KeyId, ResourceUri, ServerName, Subject, ToolName};
+use crate::ids::{ClientId, Issuer, KeyId, Principal, ResourceUri, ServerName, Subject, ToolName};
 use crate::jose::jwe::{ContentEncryption, PayloadOpener};
 use crate::jose::jwk::{DecryptionKey, EncryptionKey, SigningKey, VerificationKey};
 use crate::random::{RandomUnavailable, SecureRandom};
@@ -90,6 +90,7 @@ pub(super) fn call() -> Call {
         parties: parties(),
         tool: ToolName::parse("pay").unwrap(),
         id: CallId::parse("7").unwrap(),
+        message: MessageId::parse("CQkJCQkJCQkJCQkJCQkJCQ").unwrap(),
     }
 }
 
@@ -128,6 +129,10 @@ pub(super) fn other_calls() -> Vec<(Call, Bound)> {
         (
             changed(&|call| call.id = CallId::parse("\"7\"").unwrap()),
             Bound::RequestId,
+        ),
+        (
+            changed(&|call| call.message = MessageId::parse("CQkJCQkJCQkJCQkJCQkJCA").unwrap()),
+            Bound::Message,
         ),
         (
             changed(&|call| call.parties.server = ServerName::parse("shop").unwrap()),

@@ -138,9 +138,12 @@ fn a_field_of_another_call_does_not_open() {
         // Other parties have no such session; the rest is in what the cipher authenticates.
         let expected = match bound {
             Bound::Issuer | Bound::Audience | Bound::Principal | Bound::Server => Error::SessionUnknown,
-            Bound::Tool | Bound::RequestId | Bound::Pointer | Bound::Direction | Bound::Arguments => {
-                Error::Undecipherable
-            }
+            Bound::Tool
+            | Bound::RequestId
+            | Bound::Message
+            | Bound::Pointer
+            | Bound::Direction
+            | Bound::Arguments => Error::Undecipherable,
         };
         assert_eq!(open_as(&gateway, value, other).unwrap_err(), expected);
     }

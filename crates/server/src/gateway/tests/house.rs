@@ -1,6 +1,6 @@
 //! A gateway and a guarded server on real sockets, and an issuer that both sides know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,10 +22,14 @@ use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jws;
 use portcullis_core::policy::{Effect, Policy, Rules, ServerRules, ToolRule};
+use portcullis_core::seal::session::Cipher;
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
 use portcullis_guard::recorder::{Durability, Recorder, RecorderUnavailable};
-use portcullis_guard::{Guard, PublicHost, TrustedIssuer};
+use portcullis_guard::{
+    Guard, LocalReplayLog, NonceKey, ProofNonce, PublicHost, Sealing, SealingSettings, SenderConstraint,
+    SenderRules, Senders, ToolSeal, TrustedIssuer,
+};
 use portcullis_net::clock::{Clock as _, System};
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{self, Fetcher, Limits, Reach};
@@ -94,6 +98,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn new() -> Self {
+        Self::with_sealed(Vec::new()).await
+    }
+
+    /// A gateway whose server has tools with sealed results.
+    pub(super) async fn with_sealed(tools: Vec<(&str, ToolSeal)>) -> Self {
         let upstream = Arc::new(Upstream {
             reply: Mutex::new(Box::new(|_, _| {
                 json_response(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)
@@ -101,19 +110,20 @@ impl House {
             seen: Mutex::default(),
         });
         let at = serve_upstream(Arc::clone(&upstream)).await;
-        Self::before(at, upstream, Duration::from_secs(20)).await
+        let (head_time, silence) = (Duration::from_secs(20), Duration::from_secs(60));
+        Self::built(at, upstream, head_time, silence, tools).await
     }
 
     /// A gateway that ends streams after this much silence.
     pub(super) async fn with_stream_silence(silence: Duration) -> Self {
         let upstream = Self::new().await.upstream.clone();
         let at = serve_upstream(Arc::clone(&upstream)).await;
-        Self::built(at, upstream, Duration::from_secs(20), silence).await
+        Self::built(at, upstream, Duration::from_secs(20), silence, Vec::new()).await
     }
 
     /// A gateway before a server at some address.
     pub(super) async fn before(at: SocketAddr, upstream: Arc<Upstream>, head_time: Duration) -> Self {
-        Self::built(at, upstream, head_time, Duration::from_secs(60)).await
+        Self::built(at, upstream, head_time, Duration::from_secs(60), Vec::new()).await
     }
 
     async fn built(
@@ -121,6 +131,7 @@ impl House {
         upstream: Arc<Upstream>,
         head_time: Duration,
         stream_silence: Duration,
+        sealed: Vec<(&str, ToolSeal)>,
     ) -> Self {
         let name = portcullis_core::random::token::<12>(&portcullis_net::random::System).unwrap();
         let folder = std::env::temp_dir().join(format!("portcullis-gateway-{name}"));
@@ -168,8 +179,22 @@ impl House {
             recorder: Arc::<Memory>::clone(&memory),
             clock: Arc::new(System),
             digest_key: DigestKey::new([7; 32]),
+            senders: Senders {
+                usual: SenderRules {
+                    constraint: SenderConstraint::None,
+                    nonce: ProofNonce::Off,
+                },
+                servers: HashMap::new(),
+                window: Lifetime::from_secs(60),
+                nonce_key: NonceKey::random(&random).unwrap(),
+                replays: Arc::new(LocalReplayLog::new(1000, System.now())),
+            },
         };
-        let guard = Arc::new(Guard::new(settings, &random).unwrap());
+        let mut guard = Guard::new(settings, &random).unwrap();
+        if !sealed.is_empty() {
+            guard = guard.with_sealing(sealing(&public_url, &keyring, sealed));
+        }
+        let guard = Arc::new(guard);
         let credential = UpstreamCredential::bearer(Secret::new("the-gateways-own")).unwrap();
         let url = format!("http://{at}/behind").parse().unwrap();
         let behind = HttpUpstream::new(url, credential, Fetcher::new(Reach::Configured).unwrap())
@@ -201,7 +226,7 @@ impl House {
         ));
         tokio::spawn(listener::serve(
             admin,
-            gateway.admin_router(),
+            gateway.admin_router(Vec::new()),
             listener::Limits::USUAL,
             never(),
         ));
@@ -290,6 +315,23 @@ impl Drop for House {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
+}
+
+fn sealing(public_url: &str, keyring: &Arc<Keyring>, tools: Vec<(&str, ToolSeal)>) -> Arc<Sealing> {
+    let notes = ServerName::parse("notes").unwrap();
+    Sealing::new(SealingSettings {
+        gateway: Issuer::parse(public_url).unwrap(),
+        jwks_uri: format!("{public_url}/.well-known/jwks.json"),
+        tools: tools
+            .into_iter()
+            .map(|(tool, seal)| (notes.clone(), ToolName::parse(tool).unwrap(), seal))
+            .collect(),
+        ciphers: Cipher::ALL.to_vec(),
+        session_lifetime: Lifetime::from_hours(1),
+        keys: Arc::<Keyring>::clone(keyring),
+        clock: Arc::new(System),
+        random: Arc::new(portcullis_net::random::System),
+    })
 }
 
 async fn serve_upstream(upstream: Arc<Upstream>) -> SocketAddr {

@@ -5,4 +5,5 @@ mod calls;
 mod house;
 mod lists;
 mod others;
+mod sealed;
 mod sessions;

@@ -42,6 +42,7 @@ async fn every_resource_describes_itself_and_names_who_issues_its_tokens() {
                 "bearer_methods_supported": ["header"],
                 "jwks_uri": format!("{url}/.well-known/jwks.json"),
                 "resource_name": "notes",
+                "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "ES384", "ES512", "PS256", "RS256"],
             })
         );
         let preflight = house.send(request(Method::OPTIONS, format!("{url}{path}"))).await;
@@ -67,7 +68,7 @@ async fn every_resource_describes_itself_and_names_who_issues_its_tokens() {
     assert_eq!(
         header(&challenged, "www-authenticate"),
         format!(
-            r#"Bearer resource_metadata="{url}/.well-known/oauth-protected-resource/s/notes/mcp", scope="notes:read""#
+            r#"Bearer resource_metadata="{url}/.well-known/oauth-protected-resource/s/notes/mcp", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#
         )
     );
 }
@@ -80,6 +81,15 @@ async fn keys_are_served_for_caches() {
     assert_eq!(response.status(), 200);
     assert_eq!(header(&response, "cache-control"), "public, max-age=300");
     assert_eq!(header(&response, "access-control-allow-origin"), "*");
+    assert!(header(&response, "access-control-expose-headers").contains("ETag"));
+    let preflight = house.send(request(Method::OPTIONS, url.clone())).await;
+    assert_eq!(
+        (
+            preflight.status().as_u16(),
+            header(&preflight, "access-control-allow-headers")
+        ),
+        (204, "*")
+    );
     let keys = json_of(&response);
     let purposes: Vec<_> = keys["keys"]
         .as_array()
