@@ -5,6 +5,8 @@
 mod backend;
 mod gateway;
 mod load;
+mod proofs;
+mod replay;
 mod rotation;
 mod sealing;
 mod sessions;
@@ -28,23 +30,56 @@ fn main() -> Result<(), Failure> {
         [word] if word == "backend" => runtime.block_on(backend::serve(&mut std::io::stdout())),
         [portcullis, rest @ ..] => {
             let seconds = rest.first().map_or(Ok(3), |text| text.parse())?;
-            let page = page(&runtime, Path::new(portcullis), Duration::from_secs(seconds))?;
-            std::io::stdout().write_all(page.as_bytes())?;
-            Ok(())
+            measure(
+                &runtime,
+                Path::new(portcullis),
+                Duration::from_secs(seconds),
+                &mut std::io::stdout(),
+            )
         }
         [] => Err("usage: portcullis-bench PORTCULLIS [SECONDS]".into()),
     }
 }
 
-fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) -> Result<String, Failure> {
-    let mut page = String::from(
+/// Each section is written as soon as it is measured, so that a run that ends early has shown what it found.
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    portcullis: &Path,
+    time: Duration,
+    page: &mut dyn std::io::Write,
+) -> Result<(), Failure> {
+    write!(
+        page,
         "# Benchmarks\n\nWritten by `cargo xtask bench`; every number on this page comes from one run of it on one machine. Run it on yours: ratios travel, \
-         absolute numbers do not. The load generator, the backend and what is measured share the machine's cores.\n\n",
-    );
-    writeln!(page, "{}\n", machine())?;
+         absolute numbers do not. The load generator, the backend and what is measured share the machine's cores.\n\n{}\n\n",
+        machine()
+    )?;
+    type Section<'s> = (&'s str, &'s dyn Fn() -> Result<String, Failure>);
+    let sections: [Section<'_>; 7] = [
+        ("validation, cold and warm", &|| validation_section(runtime, time)),
+        ("signatures, per algorithm", &|| {
+            signatures::section(ROUNDS, time / 15)
+        }),
+        ("hybrid encryption", &|| {
+            sealing::section(ROUNDS, time / 3, tools())
+        }),
+        ("sealed sessions", &|| sessions::section(ROUNDS, time / 10)),
+        ("replay log", &|| replay::section(runtime, time)),
+        ("rotation under load", &|| rotation::section(runtime)),
+        ("gateway against the direct call", &|| {
+            gateway_section(runtime, portcullis, time)
+        }),
+    ];
+    for (name, section) in sections {
+        writeln!(std::io::stderr(), "bench: {name}")?;
+        page.write_all(section()?.as_bytes())?;
+        page.flush()?;
+    }
+    Ok(())
+}
 
-    let progress = |what: &str| writeln!(std::io::stderr(), "bench: {what}");
-    progress("validation, cold and warm")?;
+fn validation_section(runtime: &tokio::runtime::Runtime, time: Duration) -> Result<String, Failure> {
+    let mut page = String::new();
     writeln!(
         page,
         "## Validation of an access token\n\nThe bare check is the crypto library's, with a parsed key, over the same bytes. Cold: split, decode, find the key, check the signature, \
@@ -70,17 +105,16 @@ fn page(runtime: &tokio::runtime::Runtime, portcullis: &Path, time: Duration) ->
         "\n| | measured | goal |\n|---|---|---|\n| warm validation | {} | 0.5 µs |\n",
         micros(warm)
     )?;
+    page.push_str(&proofs::section(ROUNDS, time / 15)?);
+    Ok(page)
+}
 
-    progress("signatures, per algorithm")?;
-    page.push_str(&signatures::section(ROUNDS, time / 15)?);
-    progress("hybrid encryption")?;
-    page.push_str(&sealing::section(ROUNDS, time / 3, tools())?);
-    progress("sealed sessions")?;
-    page.push_str(&sessions::section(ROUNDS, time / 10)?);
-    progress("rotation under load")?;
-    page.push_str(&rotation::section(runtime)?);
-
-    progress("gateway against the direct call")?;
+fn gateway_section(
+    runtime: &tokio::runtime::Runtime,
+    portcullis: &Path,
+    time: Duration,
+) -> Result<String, Failure> {
+    let mut page = String::new();
     let figures = runtime.block_on(gateway::measure(portcullis, ROUNDS, time))?;
     let f = &figures;
     writeln!(

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use portcullis_core::ids::{ClientId, Issuer, KeyId, ResourceUri, ServerName, Subject, ToolName};
+use portcullis_core::ids::{ClientId, Issuer, KeyId, Principal, ResourceUri, ServerName, Subject, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwk::{SigningKey, VerificationKey};
 use portcullis_core::seal::{
-    Answering, Call, CallId, Cipher, Clear, Curve, Moment, Offer, Offering, Parties, Pointers, Principal,
+    Answering, Call, CallId, Cipher, Clear, Curve, MessageId, Moment, Offer, Offering, Parties, Pointers,
     Seen, SenderKeys, Session, open_arguments, respond, seal_arguments,
 };
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -102,6 +102,7 @@ fn call() -> Result<Call, Failure> {
         parties: parties()?,
         tool: ToolName::parse("add_notes")?,
         id: CallId::parse("7")?,
+        message: MessageId::parse("AAAAAAAAAAAAAAAAAAAAAA")?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Warm validation: a token that was validated before, through the guard's own front half (host, credential, cache).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::policy::{Effect, Policy, Rules, ServerRules};
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_guard::recorder::{Durability, Recorder, RecorderUnavailable};
-use portcullis_guard::{Endpoint, Guard, PublicHost, Sessions, Settings, TrustedIssuer};
+use portcullis_guard::{
+    Endpoint, Guard, LocalReplayLog, NonceKey, ProofNonce, PublicHost, SenderConstraint, SenderRules,
+    Senders, Sessions, Settings, TrustedIssuer,
+};
 use portcullis_net::clock::Clock;
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
@@ -93,6 +96,16 @@ async fn with_keys(
             recorder: Arc::new(Nowhere),
             clock,
             digest_key: DigestKey::new([7; 32]),
+            senders: Senders {
+                usual: SenderRules {
+                    constraint: SenderConstraint::None,
+                    nonce: ProofNonce::Off,
+                },
+                servers: HashMap::new(),
+                window: Lifetime::from_secs(60),
+                nonce_key: NonceKey::new(&[7; 32]),
+                replays: Arc::new(LocalReplayLog::new(0, UnixTime::from_secs(NOW))),
+            },
         },
         &portcullis_net::random::System,
     )?;
