@@ -49,10 +49,12 @@ const HOUSES: &[House] = &[
             ("store", &[]),
             ("custody", &["store"]),
             ("sink", &["store"]),
+            // Reads a password where custody reads its secrets.
+            ("ephemeral", &["custody"]),
             ("gateway", &["http", "store", "custody", "sink"]),
             ("authority", &["http", "store", "custody", "sink"]),
-            // Says where a master key is in the words of the room that reads it.
-            ("config", &["custody"]),
+            // Says where a master key and a Redis are in the words of the rooms that use them.
+            ("config", &["custody", "ephemeral"]),
         ],
     },
 ];

@@ -42,6 +42,8 @@ const COMMANDS: &[(&str, &[&str], &[&str])] = &[
         &["libtss2-tcti-tabrmd0"],
     ),
     ("openssl", &["version"], &["openssl"]),
+    // What replicas share their replay log in.
+    ("redis-server", &["--version"], &["redis-server"]),
 ];
 
 /// The files that say which versions; a change of any of them installs anew.

@@ -16,7 +16,7 @@ use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Policy, Rules, ScopeDescription, ServerRules};
 use portcullis_core::secret::Secret;
 use portcullis_guard::recorder::{Durability, Recorder as _};
-use portcullis_guard::{Guard, PublicHost, Sealing, SealingSettings, TrustedIssuer};
+use portcullis_guard::{Guard, PublicHost, ReplayLog, Sealing, SealingSettings, TrustedIssuer};
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
@@ -25,16 +25,18 @@ use portcullis_server::authority::{self, Authority, ScopeCatalogue};
 use portcullis_server::config::{
     AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, SecretFrom, ServerConfig, Transport,
 };
-use portcullis_server::custody::{Keyring, MasterKey, Rotating, Rotator};
+use portcullis_server::custody::{KeyChange, Keyring, MasterKey, Rotating, Rotator};
+use portcullis_server::ephemeral::{self, Place, RedisSettings};
 use portcullis_server::gateway::catalogue::Catalogue;
 use portcullis_server::gateway::stdio::{self, StdioUpstream};
 use portcullis_server::gateway::upstream::{HttpUpstream, Upstream};
-use portcullis_server::gateway::{self, Gateway};
-use portcullis_server::sink::AuditLog;
+use portcullis_server::gateway::{self, Gateway, Readiness};
+use portcullis_server::sink::{self, AuditLog, KeyTransition};
 use portcullis_server::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::senders::senders;
 use crate::{revocations, rings};
 
 /// Longest wait for a whole request body.
@@ -49,6 +51,8 @@ pub(crate) struct World {
     pub(crate) master: Arc<MasterKey>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) policy: Arc<ArcSwap<Policy>>,
+    /// What was used and is for one use.
+    pub(crate) replays: Arc<dyn ReplayLog>,
     /// Cancelled when the process is asked to stop.
     pub(crate) stop: CancellationToken,
     /// What keeps the rings up to date, one for each.
@@ -64,12 +68,16 @@ impl World {
         let master = Arc::new(rings::master(keys)?);
         let audit = AuditLog::open(&audit.dir, Arc::clone(&clock), &random::System)
             .map_err(cannot("open the audit log"))?;
+        let stop = CancellationToken::new();
+        let replays = ephemeral::open(&remembering(config), Arc::clone(&clock), stop.clone())
+            .map_err(cannot("use the ephemeral store"))?;
         Ok(Self {
+            replays,
             clock,
             master,
             audit: Arc::new(audit),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
-            stop: CancellationToken::new(),
+            stop,
             rotating: Mutex::default(),
         })
     }
@@ -99,12 +107,18 @@ impl World {
         let settings = rings::settings(config, role, identity, &self.master, &self.clock)?;
         let now = self.clock.now();
         let keyring = Keyring::start(settings, now, &random::System).map_err(cannot("open the keys"))?;
-        for change in keyring.take_changes() {
-            self.audit
-                .record(change.into(), Durability::Synced)
-                .await
-                .map_err(cannot("record in the audit log"))?;
-        }
+        let recorded = sink::key_transitions(&audit(config)?.dir).map_err(cannot("read the audit log"))?;
+        let is_known = |change: &KeyChange| {
+            recorded.contains(&KeyTransition {
+                role: change.role.clone(),
+                kid: change.kid.to_string(),
+                to: change.to.to_string(),
+            })
+        };
+        keyring
+            .record_changes(&*self.audit, &is_known)
+            .await
+            .map_err(cannot("record in the audit log"))?;
         let rotator = Rotator {
             keyring: Arc::clone(&keyring),
             recorder: self.audit.clone(),
@@ -128,6 +142,41 @@ impl World {
         for rotating in all {
             rotating.finished().await;
         }
+    }
+}
+
+/// Where `[ephemeral]` remembers.
+fn remembering(config: &Config) -> ephemeral::Settings {
+    let at = match &config.ephemeral.redis {
+        None => Place::Memory,
+        Some(redis) => Place::Redis(RedisSettings {
+            url: redis.url.clone(),
+            password: redis.password.as_ref().map(rings::secret),
+            ca_file: redis.ca_file.clone(),
+        }),
+    };
+    ephemeral::Settings {
+        at,
+        memory: config.ephemeral.memory,
+    }
+}
+
+/// What a gateway cannot do without: its record, and its memory of what was used.
+struct Needs {
+    audit: Arc<AuditLog>,
+    replays: Arc<dyn ReplayLog>,
+}
+
+impl Readiness for Needs {
+    fn ready(&self) -> Result<(), &'static str> {
+        self.audit.ready()?;
+        self.replays.ready().map_err(|why| why.code())
+    }
+}
+
+impl std::fmt::Debug for Needs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Needs")
     }
 }
 
@@ -173,6 +222,7 @@ pub(crate) async fn gateway(
             recorder: world.audit.clone(),
             clock: Arc::clone(&world.clock),
             digest_key: DigestKey::new(*digest_key),
+            senders: senders(config, world)?,
         },
         &random::System,
     )
@@ -217,7 +267,10 @@ pub(crate) async fn gateway(
         body_bytes: config.limits.body,
         body_time: BODY_TIME,
         stream_silence: STREAM_SILENCE,
-        readiness: world.audit.clone(),
+        readiness: Arc::new(Needs {
+            audit: Arc::clone(&world.audit),
+            replays: Arc::clone(&world.replays),
+        }),
     };
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
         .map_err(cannot("use the public URL"))?;

@@ -6,6 +6,7 @@ mod audit;
 mod config;
 mod demo;
 mod failure;
+mod files;
 mod home;
 mod join;
 mod keys;
@@ -13,6 +14,7 @@ mod logs;
 mod revocations;
 mod rings;
 mod seal;
+mod senders;
 mod serve;
 mod up;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Router;
 use portcullis_core::time::UnixTime;
 use portcullis_guard::PublicHost;
 use portcullis_net::random;
@@ -43,20 +44,11 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     let world = World::open(&config)?;
     let parts = join::gateway(&config, settings, &world).await?;
     let listener = listen(&settings.listen).await?;
-    let admin = match &settings.admin_listen {
-        Some(address) => {
-            let listener = listen(address).await?;
-            let at = listener.local_addr()?;
-            let router = parts.gateway.admin_router();
-            // Elsewhere than on loopback its names are the network's to give.
-            let router = match at.ip().is_loopback() {
-                true => guard_host(router, public_host(&format!("http://{at}"))?),
-                false => router,
-            };
-            Some((listener, router))
-        }
-        None => None,
-    };
+    let admin = admin(
+        settings.admin_listen.as_deref(),
+        parts.gateway.admin_router(Vec::new()),
+    )
+    .await?;
     stop_on_signal(&world.stop)?;
     world
         .record("start", format!("gateway {}", settings.public_url))
@@ -96,11 +88,20 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     let (authority, store) = join::authority(&config, settings, &world, None).await?;
     people_and_clients(settings, &store, world.clock.now()).await?;
     let listener = listen(&settings.listen).await?;
+    let admin = admin(
+        settings.admin_listen.as_deref(),
+        authority.admin_router(world.audit.clone()),
+    )
+    .await?;
     stop_on_signal(&world.stop)?;
     reap(&store, &world);
     world
         .record("start", format!("authority {}", settings.issuer))
         .await?;
+    let limits = Limits::sharing(raise_descriptors(), 2);
+    if let Some((admin, router)) = admin {
+        tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
+    }
     say(&format!(
         "Portcullis {} authority serves {} on {}. Ctrl-C stops.",
         env!("CARGO_PKG_VERSION"),
@@ -110,11 +111,24 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     let drained = serve(
         listener,
         guard_host(authority.router(), public_host(settings.issuer.as_str())?),
-        Limits::sharing(raise_descriptors(), 1),
+        limits,
         world.stop.clone().cancelled_owned(),
     )
     .await;
     close(&world, drained).await
+}
+
+/// The admin listener, if there is to be one, with what it serves.
+async fn admin(address: Option<&str>, router: Router) -> Result<Option<(TcpListener, Router)>, Failure> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = listen(address).await?;
+    let at = listener.local_addr()?;
+    // Elsewhere than on loopback its names are the network's to give.
+    let router = match at.ip().is_loopback() {
+        true => guard_host(router, public_host(&format!("http://{at}"))?),
+        false => router,
+    };
+    Ok(Some((listener, router)))
 }
 
 /// Makes sure that the people and clients of the configuration are in the store, with the secrets that their files hold now.

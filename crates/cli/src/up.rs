@@ -15,15 +15,16 @@ use portcullis_core::time::Lifetime;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, LimitsConfig, PolicyConfig,
-    ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
+    AuditConfig, AuthorityConfig, Config, DpopConfig, EphemeralConfig, GatewayConfig, IssuerConfig,
+    LimitsConfig, PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
 };
-use portcullis_server::gateway::{addresses, stdio};
+use portcullis_server::gateway::{Counted, addresses, stdio};
 use portcullis_server::http::{Limits, guard_host, raise_descriptors, serve};
 
 use crate::addresses::{DEFAULT, Listeners, bind};
 use crate::failure::Failure;
-use crate::home::{Home, write_private};
+use crate::files::write_private;
+use crate::home::Home;
 use crate::join::{self, World, cannot};
 use crate::serve::{close, public_host, reap, stop_on_signal};
 use crate::{demo, logs, rings};
@@ -140,6 +141,8 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     reap(&store, &world);
     world.record("start", format!("up, guarding {name}")).await?;
     let stop = || world.stop.clone().cancelled_owned();
+    let (keyring, jwks) = authority.counted();
+    let counted = Counted { keyring, jwks };
     let authority = tokio::spawn(serve(
         listeners.authority,
         guard_host(authority.router(), public_host(&urls.authority)?),
@@ -148,7 +151,10 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     ));
     let admin = tokio::spawn(serve(
         listeners.admin,
-        guard_host(parts.gateway.admin_router(), public_host(&urls.admin)?),
+        guard_host(
+            parts.gateway.admin_router(vec![counted]),
+            public_host(&urls.admin)?,
+        ),
         limits,
         stop(),
     ));
@@ -226,6 +232,7 @@ fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
         credential: Some(SecretFrom::Held(credential)),
         tools,
         seals: Vec::new(),
+        dpop: DpopConfig::default().rule,
     })
 }
 
@@ -238,6 +245,7 @@ fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failu
         credential: None,
         tools: Vec::new(),
         seals: Vec::new(),
+        dpop: DpopConfig::default().rule,
     })
 }
 
@@ -280,8 +288,11 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
         store: Some(StoreConfig {
             url: format!("sqlite:{}", home.store().display()),
         }),
+        ephemeral: EphemeralConfig::default(),
+        dpop: DpopConfig::default(),
         authority: Some(AuthorityConfig {
             listen: String::new(),
+            admin_listen: None,
             issuer,
             access_token_lifetime: Lifetime::from_minutes(5),
             refresh_token_lifetime: Lifetime::from_days(30),

@@ -198,6 +198,18 @@ fn scope_token(value: &str) -> Result<(), &'static str> {
     }
 }
 
+/// In whose name a call is made, and whose a session is: not the token, which changes at each refresh, but whom it is
+/// about. Two are the same when all three members are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// The issuer that vouches.
+    pub issuer: Issuer,
+    /// The user, unique within the issuer, or the client itself.
+    pub subject: Subject,
+    /// The client (agent) that acts: two agents of one user are two principals.
+    pub client: ClientId,
+}
+
 /// A set of scopes, kept in order so that every challenge and record spells it the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeSet(BTreeSet<Scope>);

@@ -2,8 +2,15 @@
 
 /// Longest `Authorization` value read, in bytes (an ES256 access token is about 700).
 pub const AUTHORIZATION_BYTES: usize = 8 * 1024;
+/// Longest `DPoP` value read, in bytes (an ES256 proof is about 500).
+pub const PROOF_BYTES: usize = 8 * 1024;
+/// Longest `jti` of a DPoP proof, in bytes (RFC 9449 §11.1: what is remembered should not be the sender's to choose).
+pub const PROOF_ID_BYTES: usize = 256;
 /// Largest request body, in bytes, unless configured otherwise.
 pub const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Largest message whose fields are sealed or opened on the thread that reads it, in bytes. What is larger waits for one of
+/// the bounded number of threads for slow work.
+pub const SEAL_INLINE_BYTES: usize = 64 * 1024;
 /// Deepest nesting of arrays and objects in a request body, a token or a metadata document.
 pub const JSON_DEPTH: usize = 64;
 /// Longest tool, prompt or resource name, in bytes.

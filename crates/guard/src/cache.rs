@@ -4,15 +4,18 @@
 //! answer to exactly one question (this token, at this resource, with these keys): the key is a hash over all
 //! of both, so no two tokens share an answer because they begin alike, and no resource gets the answer meant
 //! for another. The issuers' configuration does not change while a [`crate::Guard`] lives.
+//!
+//! Of a token that is bound to a key only what its issuer says is kept. Its proof is checked each time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_core::identity::VerifiedIdentity;
+use portcullis_core::identity::{Failed, VerifiedIdentity, Vouched};
 use portcullis_core::ids::ResourceUri;
 use portcullis_core::jose::jwk::KeySet;
+use portcullis_core::jose::jws::own_key::OwnKey;
 use portcullis_core::time::{Lifetime, UnixTime};
-use portcullis_core::wire::BearerToken;
+use portcullis_core::wire::AccessToken;
 use quick_cache::sync::Cache;
 
 /// Most tokens remembered.
@@ -23,19 +26,41 @@ pub(crate) const TOKENS: usize = 10_000;
 pub(crate) const REMEMBERED_FOR: Lifetime = Lifetime::from_secs(60);
 
 /// What a token was verified to be, and against which keys.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Remembered {
-    pub(crate) identity: Arc<VerifiedIdentity>,
+    pub(crate) vouched: Arc<Vouched>,
+    /// Whom the token alone makes of its sender.
+    alone: Result<Arc<VerifiedIdentity>, Failed>,
+    /// The key of the sender's proofs, parsed when the first of them held.
+    pub(crate) proof_key: OnceLock<Arc<OwnKey>>,
     /// Compared by pointer, and held so that the pointer names nothing else meanwhile.
-    pub(crate) keys: Arc<KeySet>,
-    pub(crate) verified: UnixTime,
+    keys: Arc<KeySet>,
+    verified: UnixTime,
+}
+
+impl Remembered {
+    pub(crate) fn new(vouched: Vouched, keys: Arc<KeySet>, verified: UnixTime) -> Self {
+        let vouched = Arc::new(vouched);
+        Self {
+            alone: vouched.confirm(None).map(Arc::new),
+            vouched,
+            proof_key: OnceLock::new(),
+            keys,
+            verified,
+        }
+    }
+
+    /// The identity of a sender that shows the token and nothing else.
+    pub(crate) fn alone(&self) -> Result<Arc<VerifiedIdentity>, Failed> {
+        self.alone.clone()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
 impl Key {
-    pub(crate) fn of(token: &BearerToken, resource: &ResourceUri) -> Self {
+    pub(crate) fn of(token: &AccessToken, resource: &ResourceUri) -> Self {
         let mut context = Context::new(&SHA256);
         context.update(token.reveal().as_bytes());
         // No token has this byte, so no other pair gives the same bytes.
@@ -49,34 +74,34 @@ impl Key {
 
 /// Bounded; the least used make room.
 #[derive(Debug)]
-pub(crate) struct TokenCache(Cache<Key, Remembered>);
+pub(crate) struct TokenCache(Cache<Key, Arc<Remembered>>);
 
 impl TokenCache {
     pub(crate) fn new() -> Self {
         Self(Cache::new(TOKENS))
     }
 
-    /// The identity, if the token was verified a short while before and still would be: it has not expired,
+    /// What is remembered, if the token was verified a short while before and still would be: it has not expired,
     /// and `keys_now` says that the keys of its issuer are those it was verified with. What does not hold any
     /// more is dropped.
     pub(crate) fn recall(
         &self,
         key: &Key,
         now: UnixTime,
-        keys_now: impl FnOnce(&VerifiedIdentity) -> Option<Arc<KeySet>>,
-    ) -> Option<Arc<VerifiedIdentity>> {
+        keys_now: impl FnOnce(&Vouched) -> Option<Arc<KeySet>>,
+    ) -> Option<Arc<Remembered>> {
         let remembered = self.0.get(key)?;
         let same_keys =
-            || keys_now(&remembered.identity).is_some_and(|keys| Arc::ptr_eq(&keys, &remembered.keys));
+            || keys_now(&remembered.vouched).is_some_and(|keys| Arc::ptr_eq(&keys, &remembered.keys));
         let recently = remembered.verified <= now && now < remembered.verified.plus(REMEMBERED_FOR);
-        if recently && now < remembered.identity.expires() && same_keys() {
-            return Some(remembered.identity);
+        if recently && now < remembered.vouched.expires() && same_keys() {
+            return Some(remembered);
         }
         self.0.remove(key);
         None
     }
 
-    pub(crate) fn remember(&self, key: Key, remembered: Remembered) {
+    pub(crate) fn remember(&self, key: Key, remembered: Arc<Remembered>) {
         self.0.insert(key, remembered);
     }
 }

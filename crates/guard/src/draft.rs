@@ -2,9 +2,9 @@
 
 use portcullis_core::audit::{Actor, Decision, DigestKey, TokenHash, Verdict};
 use portcullis_core::identity::{Confirmation, VerifiedIdentity};
-use portcullis_core::ids::ScopeSet;
+use portcullis_core::ids::{ScopeSet, TokenId};
 use portcullis_core::policy::{Denial, Needs, Permit};
-use portcullis_core::wire::{Call, Era, RequestId, Target};
+use portcullis_core::wire::{Call, Era, RequestId, Scheme, Target};
 
 use crate::arrival::Arrival;
 use crate::endpoint::Endpoint;
@@ -16,6 +16,8 @@ pub(crate) struct Draft {
     decision: Decision,
     pub(crate) era: Option<Era>,
     pub(crate) id: Option<RequestId>,
+    /// How the token came.
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl Draft {
@@ -46,7 +48,16 @@ impl Draft {
             decision,
             era: None,
             id: None,
+            scheme: None,
         }
+    }
+
+    /// Nobody was identified. The record names the token that was shown, where its issuer vouches for it, and not its owner:
+    /// they may not be who sent it.
+    pub(crate) fn unidentified(mut self, scheme: Option<Scheme>, token: Option<&TokenId>) -> Self {
+        self.scheme = scheme;
+        self.decision.token = token.map(TokenHash::of);
+        self
     }
 
     /// Who calls.
@@ -58,9 +69,12 @@ impl Draft {
         });
         self.decision.scopes_held = who.scopes().clone();
         self.decision.token = Some(TokenHash::of(who.token_id()));
-        self.decision.confirmation = Some(match who.confirmation() {
-            Confirmation::Bearer => "bearer",
-        });
+        let (scheme, confirmation) = match who.confirmation() {
+            Confirmation::Bearer => (Scheme::Bearer, "bearer"),
+            Confirmation::Dpop(_) => (Scheme::Dpop, "dpop"),
+        };
+        self.scheme = Some(scheme);
+        self.decision.confirmation = Some(confirmation);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portcullis_core::identity::HttpTarget;
 use portcullis_core::ids::{ResourceUri, ServerName};
 
 use crate::sessions::Sessions;
@@ -12,6 +13,7 @@ use crate::sessions::Sessions;
 pub struct Endpoint {
     server: ServerName,
     resource: ResourceUri,
+    target: Arc<HttpTarget>,
     metadata_url: String,
     sessions: Arc<Sessions>,
 }
@@ -28,9 +30,19 @@ impl Endpoint {
     ) -> Self {
         Self {
             server,
+            target: Arc::new(HttpTarget::of(resource.as_str())),
             resource,
             metadata_url,
             sessions,
+        }
+    }
+
+    /// The same resource, called at an address below its own, such as `/seal`.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Self {
+        Self {
+            target: Arc::new(HttpTarget::of(&format!("{}{path}", self.resource))),
+            ..self.clone()
         }
     }
 
@@ -44,6 +56,13 @@ impl Endpoint {
     #[must_use]
     pub fn resource(&self) -> &ResourceUri {
         &self.resource
+    }
+
+    /// The URL that is called: what the proof of a call names (RFC 9449 §4.2, `htu`). As configured, and so the same behind
+    /// any proxy.
+    #[must_use]
+    pub fn target(&self) -> &HttpTarget {
+        &self.target
     }
 
     /// Where the resource's metadata is.

@@ -14,15 +14,18 @@
 
 mod arrival;
 mod cache;
+mod challenge;
+mod dpop;
 mod draft;
 mod endpoint;
 mod host;
+mod nonce;
 mod outcomes;
 mod pipeline;
-mod principal;
 mod reason;
 pub mod recorder;
 mod refusal;
+mod replay;
 mod sealing;
 mod sessions;
 mod streams;
@@ -30,13 +33,16 @@ mod tally;
 mod trust;
 
 pub use arrival::Arrival;
+pub use dpop::{ProofNonce, SenderConstraint, SenderRules, Senders};
 pub use endpoint::Endpoint;
 pub use host::{InvalidPublicUrl, PublicHost};
+pub use nonce::NonceKey;
 pub use outcomes::Ticket;
 pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, SEAL_METHODS, Settings};
-pub use principal::Principal;
+pub use portcullis_core::ids::Principal;
 pub use reason::{Reason, UpstreamError};
-pub use refusal::{REQUEST_ID, Refusal};
+pub use refusal::{DPOP_NONCE, REQUEST_ID, Refusal};
+pub use replay::{FirstUse, LOCAL_IDS, LocalReplayLog, ReplayId, ReplayLog, ReplayUnavailable, Use};
 pub use sealing::{SealProblem, SealRefused, SealedAnswer, Sealing, SealingKeys, SealingSettings, ToolSeal};
 pub use sessions::{SessionTaken, Sessions};
 pub use streams::{STREAMS_PER_PRINCIPAL, Stream, Streams};

@@ -1,20 +1,25 @@
 //! The way of one call, as two functions that are read from top to bottom.
 
+mod identify;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::HeaderValue;
 use http::request::Parts;
 use portcullis_core::audit::{Decision, DigestKey, Ending, Event};
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::policy::{Effect, Permit, Policy};
+use portcullis_core::ids::ServerName;
+use portcullis_core::policy::{Denial, Effect, Permit, Policy};
 use portcullis_core::random::{RandomUnavailable, SecureRandom};
-use portcullis_core::wire::{Call, Presented, RequestId};
+use portcullis_core::wire::{self, Call, RequestId, Scheme, Target};
 use portcullis_net::clock::Clock;
 
 use crate::arrival::{Arrival, Arrivals};
+use crate::dpop::{SenderRules, Senders};
 use crate::draft::Draft;
 use crate::endpoint::Endpoint;
 use crate::host::PublicHost;
@@ -25,6 +30,7 @@ use crate::refusal::{Asked, Refusal};
 use crate::sealing::{Open, SealedAnswer, Sealing};
 use crate::tally::Tally;
 use crate::trust::{TrustedIssuer, Verifier};
+use identify::Unidentified;
 
 /// Everything a guard judges by.
 pub struct Settings {
@@ -40,6 +46,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// For the record of arguments.
     pub digest_key: DigestKey,
+    /// What is asked of those who send tokens.
+    pub senders: Senders,
 }
 
 /// Judges calls. Made once, shared by all requests.
@@ -116,20 +124,37 @@ impl Guard {
     ) -> Result<Arc<VerifiedIdentity>, Refusal> {
         match self.identify(endpoint, head).await {
             Ok(who) => Ok(who),
-            Err(reason) => Err(self.refuse(endpoint, arrival, None, reason).await),
+            Err(Unidentified { reason, token }) => {
+                let scheme = Scheme::used(&head.headers);
+                let draft = Draft::new(arrival, endpoint).unidentified(scheme, token.as_ref());
+                Err(self.record_refusal(endpoint, arrival, draft, reason).await)
+            }
         }
     }
 
-    async fn identify(&self, endpoint: &Endpoint, head: &Parts) -> Result<Arc<VerifiedIdentity>, Reason> {
-        self.settings.public_host.check(&head.uri, &head.headers)?;
-        match Presented::parse(&head.headers, head.uri.query())? {
-            Presented::Absent => Err(Reason::NoCredential),
-            Presented::Bearer(token) => {
-                self.verifier
-                    .verify(&token, endpoint.resource(), self.settings.clock.now())
-                    .await
-            }
+    /// The nonce for the next proof, which every answer of a server that needs nonces has in `DPoP-Nonce` (RFC 9449 §8.2).
+    /// Refusals have it already.
+    #[must_use]
+    pub fn dpop_nonce(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
+        self.settings
+            .senders
+            .nonce(endpoint.server(), self.settings.clock.now())
+    }
+
+    /// A refusal for want of a nonce has one whatever the rules are.
+    fn nonce_with(&self, endpoint: &Endpoint, reason: &Reason) -> Option<HeaderValue> {
+        if *reason == Reason::NonceNeeded {
+            let now = self.settings.clock.now();
+            Some(self.settings.senders.nonce_key.nonce(now))
+        } else {
+            self.dpop_nonce(endpoint)
         }
+    }
+
+    /// What a server asks of those who send it tokens.
+    #[must_use]
+    pub fn sender_rules(&self, server: &ServerName) -> SenderRules {
+        self.settings.senders.rules(server)
     }
 
     /// The second half: what is called, may they, and is that on record? A call that may change something is
@@ -186,10 +211,35 @@ impl Guard {
     ) -> Result<(Permit, Option<SealedAnswer>), Reason> {
         let call = parse(head, body)?;
         draft.calls(&call);
+        if self.hides(endpoint, who, &call) {
+            return Err(self.hidden(endpoint, who, call, draft));
+        }
         let Open { call, answer } = self.open(endpoint, who, head, call).await?;
         draft.argues(&call, &self.settings.digest_key);
         let permit = self.decide(endpoint, who, call, draft)?;
         Ok((permit, answer))
+    }
+
+    /// Whether the call is of a tool that its caller does not see in lists, so that nothing of its sealed fields may be said.
+    fn hides(&self, endpoint: &Endpoint, who: &VerifiedIdentity, call: &Call) -> bool {
+        let sealing = self.sealing.as_ref();
+        let (true, Some(Target::Tool(tool))) = (
+            sealing.is_some_and(|sealing| sealing.is_for(endpoint.server())),
+            call.target(),
+        ) else {
+            return false;
+        };
+        !self.settings.policy.load().may_list(who, endpoint.server(), tool)
+    }
+
+    /// What such a call is told without sealed fields. It is not opened: what is not listed is refused with any arguments.
+    fn hidden(&self, endpoint: &Endpoint, who: &VerifiedIdentity, call: Call, draft: &mut Draft) -> Reason {
+        draft.argues(&call, &self.settings.digest_key);
+        match self.decide(endpoint, who, call, draft) {
+            Err(reason) => reason,
+            // The policy was changed in between. The call was judged as it came, so it cannot go on.
+            Ok(_) => Denial::Forbidden { rules: Vec::new() }.into(),
+        }
     }
 
     async fn open(
@@ -307,7 +357,7 @@ impl Guard {
         id: Option<&RequestId>,
         reason: &Reason,
     ) -> Refusal {
-        self.refusal(endpoint, arrival, None, id, reason)
+        self.refusal(endpoint, arrival, (None, None), id, reason)
     }
 
     /// The policy of this moment.
@@ -341,7 +391,8 @@ impl Guard {
         draft: Draft,
         reason: Reason,
     ) -> Refusal {
-        let refusal = self.refusal(endpoint, arrival, draft.era, draft.id.as_ref(), &reason);
+        let of = (draft.era, draft.scheme);
+        let refusal = self.refusal(endpoint, arrival, of, draft.id.as_ref(), &reason);
         let id = draft.id.clone();
         let decision = draft.refused(&reason, refusal.status().as_u16());
         tracing::debug!(request = arrival.request(), server = %endpoint.server(), reason = reason.code(), "refused: {reason}");
@@ -373,14 +424,14 @@ impl Guard {
         tracing::error!(request = arrival.request(), server = %endpoint.server(), %error, "call refused");
         let reason = Reason::RecorderUnavailable(error);
         self.tally.refused(reason.code());
-        self.refusal(endpoint, arrival, None, id, &reason)
+        self.refusal(endpoint, arrival, (None, None), id, &reason)
     }
 
     fn refusal(
         &self,
         endpoint: &Endpoint,
         arrival: &Arrival,
-        era: Option<portcullis_core::wire::Era>,
+        (era, scheme): (Option<wire::Era>, Option<Scheme>),
         id: Option<&RequestId>,
         reason: &Reason,
     ) -> Refusal {
@@ -391,6 +442,9 @@ impl Guard {
             basic: &basic,
             era,
             id,
+            scheme,
+            rules: self.sender_rules(endpoint.server()),
+            nonce: self.nonce_with(endpoint, reason),
         };
         Refusal::of(reason, &asked)
     }

@@ -1,12 +1,13 @@
 //! Everything that can stop a call, in one list.
 
 use portcullis_core::fault::Fault;
-use portcullis_core::identity::Failed;
+use portcullis_core::identity::{Failed, dpop};
 use portcullis_core::policy::Denial;
 use portcullis_core::wire;
 use portcullis_net::discovery::KeysUnavailable;
 
 use crate::recorder::RecorderUnavailable;
+use crate::replay::ReplayUnavailable;
 use crate::sealing::SealRefused;
 
 /// Why a call does not happen, or why nothing came of it. Exhaustive on purpose: the one place that answers
@@ -37,6 +38,18 @@ pub enum Reason {
     /// A credential that was not believed.
     #[error(transparent)]
     Token(#[from] Failed),
+    /// A proof that does not hold.
+    #[error(transparent)]
+    Proof(#[from] dpop::Failed),
+    /// A proof without a nonce of ours, or with one that is too old.
+    #[error("the proof has no nonce of this server, or an old one")]
+    NonceNeeded,
+    /// A proof that was used before.
+    #[error("the proof was used before")]
+    ProofReplayed,
+    /// Whether a proof was used before cannot be found out.
+    #[error(transparent)]
+    ReplayUnavailable(#[from] ReplayUnavailable),
     /// The issuer's keys cannot be had.
     #[error(transparent)]
     KeysUnavailable(#[from] KeysUnavailable),
@@ -100,6 +113,9 @@ pub enum UpstreamError {
         /// Its status.
         status: u16,
     },
+    /// Its answer may hold in clear what is sealed, and belongs to no call of which that is known.
+    #[error("the server's answer belongs to no call that is known, and may hold what is sealed")]
+    Withheld,
     /// Its answer is none that may be passed on.
     #[error("the server's answer cannot be passed on: {detail}")]
     BadAnswer {
@@ -120,6 +136,10 @@ impl Reason {
             Self::Request(error) => error.code(),
             Self::NoCredential => "token.missing",
             Self::Token(failed) => failed.code(),
+            Self::Proof(failed) => failed.code(),
+            Self::NonceNeeded => "dpop.nonce",
+            Self::ProofReplayed => "dpop.replayed",
+            Self::ReplayUnavailable(error) => error.code(),
             Self::KeysUnavailable(_) => "issuer.keys-unavailable",
             Self::BodyTooLarge { .. } => "http.body-too-large",
             Self::BodyTooSlow => "http.body-too-slow",
@@ -143,6 +163,8 @@ impl Reason {
             | Self::HostRefused
             | Self::OriginRefused
             | Self::NoCredential
+            | Self::NonceNeeded
+            | Self::ProofReplayed
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
             | Self::BodyBroken
@@ -151,6 +173,8 @@ impl Reason {
             | Self::SessionUnknown => Fault::Caller,
             Self::Request(error) => error.fault(),
             Self::Token(failed) => failed.fault(),
+            Self::Proof(failed) => failed.fault(),
+            Self::ReplayUnavailable(error) => error.fault(),
             Self::KeysUnavailable(_) => Fault::Peer,
             Self::Sealing(refused) => refused.problem.fault(),
             Self::Denied(denial) => denial.fault(),
@@ -169,6 +193,7 @@ impl UpstreamError {
             Self::TimedOut => "upstream.timed-out",
             Self::Busy => "upstream.busy",
             Self::RefusesUs { .. } => "upstream.refuses-us",
+            Self::Withheld => "upstream.withheld",
             Self::BadAnswer { .. } => "upstream.bad-answer",
         }
     }
@@ -177,7 +202,11 @@ impl UpstreamError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut | Self::Busy | Self::BadAnswer { .. } => Fault::Peer,
+            Self::Unreachable { .. }
+            | Self::TimedOut
+            | Self::Busy
+            | Self::Withheld
+            | Self::BadAnswer { .. } => Fault::Peer,
             Self::RefusesUs { .. } => Fault::Operator,
         }
     }

@@ -15,20 +15,25 @@ use portcullis_core::identity::Failed;
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
 use portcullis_core::seal;
-use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId};
+use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId, Scheme};
 use serde_json::{Map, Value, json};
 
+use crate::dpop::{ProofNonce, SenderConstraint, SenderRules};
 use crate::reason::{Reason, UpstreamError};
+use crate::replay::ReplayUnavailable;
 use crate::sealing::{SealProblem, SealRefused};
 
 /// The header of every answer that carries our identifier of the request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header with the nonce for the next proof (RFC 9449 §8.2, §9).
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// MCP 2026-07-28 reserves -32768 to -32000; ours are this minus the HTTP status.
 const OURS: i64 = -31_000;
 /// Sealed fields.
 const SEAL: i64 = -31_460;
-/// Sealed fields of a session that is unknown or over: the agent agrees on a new one and repeats the call.
-const SEAL_SESSION: i64 = -31_461;
+/// Sealed fields of a session that is unknown or over, or that were sealed before the gateway started: the agent seals the
+/// call afresh, with a new session if it had one, and repeats it.
+const SEAL_AFRESH: i64 = -31_461;
 
 /// What a refusal must know of the request that it answers.
 pub(crate) struct Asked<'a> {
@@ -42,6 +47,12 @@ pub(crate) struct Asked<'a> {
     pub(crate) era: Option<Era>,
     /// The message's id, where it was read.
     pub(crate) id: Option<&'a RequestId>,
+    /// The scheme that the caller used.
+    pub(crate) scheme: Option<Scheme>,
+    /// What the server asks of senders.
+    pub(crate) rules: SenderRules,
+    /// The nonce that the next proof should have.
+    pub(crate) nonce: Option<HeaderValue>,
 }
 
 /// An answer that says no. Nothing of it is a secret.
@@ -66,6 +77,12 @@ impl Refusal {
                 basic: &ScopeSet::new,
                 era: None,
                 id: None,
+                scheme: None,
+                rules: SenderRules {
+                    constraint: SenderConstraint::None,
+                    nonce: ProofNonce::Off,
+                },
+                nonce: None,
             },
         )
     }
@@ -105,8 +122,11 @@ impl Refusal {
             headers.insert(REQUEST_ID, request);
             data.insert("request".to_owned(), asked.request.into());
         }
-        if let Some(challenge) = row.challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge.to_header_value());
+        if !row.challenges.is_empty() {
+            headers.insert(WWW_AUTHENTICATE, Challenge::join(&row.challenges));
+        }
+        if let Some(nonce) = &asked.nonce {
+            headers.insert(DPOP_NONCE, nonce.clone());
         }
         if let Some(allow) = row.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -137,7 +157,7 @@ struct Row {
     json_rpc: i64,
     message: Cow<'static, str>,
     code: &'static str,
-    challenge: Option<Challenge>,
+    challenges: Vec<Challenge>,
     allow: Option<&'static str>,
     retry_after: Option<&'static str>,
     /// Further members of `error.data`.
@@ -153,18 +173,15 @@ impl Row {
             json_rpc,
             message: message.into(),
             code,
-            challenge: None,
+            challenges: Vec::new(),
             allow: None,
             retry_after: None,
             data: Vec::new(),
         }
     }
 
-    fn challenged(self, challenge: Challenge) -> Self {
-        Self {
-            challenge: Some(challenge),
-            ..self
-        }
+    fn challenged(self, challenges: Vec<Challenge>) -> Self {
+        Self { challenges, ..self }
     }
 
     fn retried_after(self, seconds: &'static str) -> Self {
@@ -188,14 +205,32 @@ impl Row {
             Reason::OriginRefused => {
                 Self::ours(403, code, "pages of that `Origin` may not send requests to this server; its operator can allow it")
             }
-            Reason::Request(error) => Self::request(error),
+            Reason::Request(error) => Self::request(error, asked),
             Reason::NoCredential => Self::ours(
                 401,
                 code,
                 "an access token is needed; the metadata that `WWW-Authenticate` points to names who issues it",
             )
-            .challenged(asked.bearer().with("scope", &(asked.basic)().to_string())),
+            .challenged(asked.invitation()),
             Reason::Token(failed) => Self::token(*failed, asked),
+            Reason::Proof(_) | Reason::ProofReplayed => Self::proof(reason, asked),
+            // RFC 9449 §9.
+            Reason::NonceNeeded => {
+                let sentence = "the proof needs the nonce that `DPoP-Nonce` of this answer has; make a new proof with it";
+                Self::ours(401, code, sentence).challenged(asked.proof_wanted("use_dpop_nonce", sentence))
+            }
+            Reason::ReplayUnavailable(ReplayUnavailable::SenderFull) => Self::ours(
+                429,
+                code,
+                "you have used as many proofs as can be remembered for you; try again in a few seconds, and send fewer at once",
+            )
+            .retried_after("5"),
+            Reason::ReplayUnavailable(_) => Self::ours(
+                503,
+                code,
+                "whether the proof was used before cannot be found out now, so the call was not made; try again in a few seconds with a new proof, and tell the operator if this stays so",
+            )
+            .retried_after("5"),
             Reason::KeysUnavailable(_) => Self::ours(
                 503,
                 code,
@@ -233,25 +268,22 @@ impl Row {
     }
 
     /// MCP 2026-07-28, Streamable HTTP: a message that cannot be processed is answered with 400.
-    fn request(error: &wire::Error) -> Self {
+    fn request(error: &wire::Error, asked: &Asked<'_>) -> Self {
         let code = error.code();
         let sentence = format!("{error}");
-        let (status, challenge) = match error {
+        let (status, challenges) = match error {
             // RFC 6750 §3.1: `invalid_request` for a repeated, malformed or doubly sent token.
             wire::Error::TwoAuthorizationHeaders
             | wire::Error::MalformedAuthorization
-            | wire::Error::TokenInQuery => (
-                400,
-                Some(
-                    Challenge::bearer()
-                        .with("error", "invalid_request")
-                        .with("error_description", &sentence),
-                ),
-            ),
+            | wire::Error::TokenInQuery => (400, asked.invalid_request(&sentence)),
+            // RFC 9449 §7.1: a proof that is missing, repeated or none at all.
+            wire::Error::ProofMissing | wire::Error::TwoProofs | wire::Error::MalformedProof => {
+                (401, asked.proof_wanted("invalid_dpop_proof", &sentence))
+            }
             // RFC 6585 §5.
-            wire::Error::AuthorizationTooLong => (431, None),
-            wire::Error::ContentType | wire::Error::ContentEncoding => (415, None),
-            wire::Error::PostOnly => (405, None),
+            wire::Error::AuthorizationTooLong | wire::Error::ProofTooLong => (431, Vec::new()),
+            wire::Error::ContentType | wire::Error::ContentEncoding => (415, Vec::new()),
+            wire::Error::PostOnly => (405, Vec::new()),
             wire::Error::NotJson
             | wire::Error::DuplicateKey
             | wire::Error::AmbiguousKey { .. }
@@ -263,10 +295,10 @@ impl Row {
             | wire::Error::HeaderMismatch { .. }
             | wire::Error::MissingMeta { .. }
             | wire::Error::UnsupportedVersion { .. }
-            | wire::Error::BadSession { .. } => (400, None),
+            | wire::Error::BadSession { .. } => (400, Vec::new()),
         };
         let mut row = Self {
-            challenge,
+            challenges,
             ..Self::ours(status, code, sentence.clone())
         };
         if let Some((json_rpc, name)) = error.json_rpc() {
@@ -289,6 +321,12 @@ impl Row {
     /// until one fits, it would be a guide.
     fn token(failed: Failed, asked: &Asked<'_>) -> Self {
         let (code, description, advice) = match failed {
+            // These come after everything that a token has to be by itself, and help nobody who has no key.
+            Failed::SenderConstrained
+            | Failed::OtherKey
+            | Failed::NotBound
+            | Failed::CertificateMissing
+            | Failed::NotConstrained => return Self::sender(failed, asked),
             Failed::Expired => (
                 failed.code(),
                 "the access token expired",
@@ -312,18 +350,37 @@ impl Row {
             | Failed::NotYetValid
             | Failed::IssuedInFuture
             | Failed::Lifetime
-            | Failed::SenderConstrained => (
+            | Failed::ConfirmationUnknown => (
                 "token.invalid",
                 "the access token is not valid here",
                 "the access token is not valid here; get one for this server from the issuer that the metadata names, or ask the operator, who finds the cause on record under the request's identifier",
             ),
         };
-        let challenge = Challenge::bearer()
-            .with("error", "invalid_token")
-            .with("error_description", description)
-            .with("resource_metadata", asked.metadata_url)
-            .with("scope", &(asked.basic)().to_string());
-        Self::ours(401, code, advice).challenged(challenge)
+        Self::ours(401, code, advice).challenged(asked.invalid_token(description))
+    }
+
+    /// A token that held, from a sender that it is not for. RFC 9449 §7.1: `invalid_token`, too.
+    fn sender(failed: Failed, asked: &Asked<'_>) -> Self {
+        let sentence = failed.to_string();
+        let proof_would_help =
+            failed != Failed::CertificateMissing && asked.rules.constraint != SenderConstraint::Mtls;
+        let challenges = if proof_would_help {
+            asked.proof_wanted("invalid_token", &sentence)
+        } else {
+            asked.invalid_token(&sentence)
+        };
+        let message = format!(
+            "{sentence}; get a token for a key of your own from the issuer that the metadata names, and send it with the scheme `DPoP` and a new proof each time"
+        );
+        Self::ours(401, failed.code(), message).challenged(challenges)
+    }
+
+    /// RFC 9449 §7.1. Which check failed is told: it helps whoever writes a client, and nobody without the key.
+    fn proof(reason: &Reason, asked: &Asked<'_>) -> Self {
+        let sentence = reason.to_string();
+        let challenges = asked.proof_wanted("invalid_dpop_proof", &sentence);
+        let message = format!("{sentence}; make a new proof for each request (RFC 9449)");
+        Self::ours(401, reason.code(), message).challenged(challenges)
     }
 
     /// A code of its own, so that an agent tells it from other refusals: with what `data` says it can seal as it should.
@@ -343,8 +400,8 @@ impl Row {
             refused.problem.to_string().into()
         };
         Self {
-            json_rpc: if refused.problem.wants_new_session() {
-                SEAL_SESSION
+            json_rpc: if refused.problem.wants_sealing_afresh() {
+                SEAL_AFRESH
             } else {
                 SEAL
             },
@@ -360,20 +417,12 @@ impl Row {
             // MCP 2026-07-28, Authorization: all scopes of the operation in one challenge.
             Denial::InsufficientScope { needed, .. } => {
                 let needed = needed.to_string();
-                let challenge = Challenge::bearer()
-                    .with("error", "insufficient_scope")
-                    .with("scope", &needed)
-                    .with("resource_metadata", asked.metadata_url)
-                    .with(
-                        "error_description",
-                        "the call needs more scope than the access token has",
-                    );
                 Self::ours(
                     403,
                     code,
                     format!("the call needs the scopes `{needed}`; authorize again with them, and whoever the token is about has to agree"),
                 )
-                .challenged(challenge)
+                .challenged(asked.more_scope(&needed))
             }
             Denial::Forbidden { .. } => Self::ours(
                 403,
@@ -425,19 +474,17 @@ impl Row {
                 code,
                 "the server behind the gateway does not accept the gateway's own credential; its operator has to mend that, another token will not",
             ),
+            UpstreamError::Withheld => Self::ours(
+                502,
+                code,
+                "this result is withheld: the server has tools with sealed fields, and to which call the result belongs, or that its tool has none, is not known here; make the call again and take its answer from there",
+            ),
             UpstreamError::BadAnswer { .. } => Self::ours(
                 502,
                 code,
                 "the server behind the gateway sent an answer that cannot be passed on; tell the operator",
             ),
         }
-    }
-}
-
-impl Asked<'_> {
-    /// RFC 6750 §3 and RFC 9728 §5.1.
-    fn bearer(&self) -> Challenge {
-        Challenge::bearer().with("resource_metadata", self.metadata_url)
     }
 }
 
@@ -450,6 +497,10 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::OriginRefused
         | Reason::NoCredential
         | Reason::Token(_)
+        | Reason::Proof(_)
+        | Reason::NonceNeeded
+        | Reason::ProofReplayed
+        | Reason::ReplayUnavailable(_)
         | Reason::KeysUnavailable(_)
         | Reason::BodyTooLarge { .. }
         | Reason::BodyTooSlow

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::identity::VerifiedIdentity;
+use portcullis_core::ids::Principal;
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_core::wire::{Call, Kind, Method};
 
-use crate::principal::Principal;
 use crate::reason::Reason;
 use crate::streams::Streams;
 
@@ -68,7 +68,7 @@ impl Sessions {
         self.check_session(call, who, now)?;
         // Ending a session, and a message that has no answer, help a caller who has too many.
         if call.kind() == Kind::Request || *call.method() == Method::OpenStream {
-            self.streams.check(&Principal::of(who))?;
+            self.streams.check(who.principal())?;
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Sessions {
         };
         let mut table = self.table();
         match table.held.get_mut(session) {
-            Some(held) if held.by.is(who) && !held.idle_at(now) => {
+            Some(held) if held.by == *who.principal() && !held.idle_at(now) => {
                 held.last_used = now;
                 Ok(())
             }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::principal::Principal;
+use portcullis_core::ids::Principal;
+
 use crate::reason::Reason;
 
 /// Most streams that one principal has open at one server, so that nobody takes all connections. An agent has

@@ -1,12 +1,12 @@
-//! The issuers that configuration trusts, and the way from a token to an identity.
+//! The issuers that configuration trusts, and the way from a token to what they say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portcullis_core::identity::{Candidate, Failed, IssuerTrust, VerifiedIdentity, verify};
+use portcullis_core::identity::{Candidate, Failed, IssuerTrust, Vouched, verify};
 use portcullis_core::ids::{Issuer, ResourceUri};
 use portcullis_core::time::UnixTime;
-use portcullis_core::wire::BearerToken;
+use portcullis_core::wire::AccessToken;
 use portcullis_net::discovery::IssuerKeys;
 
 use crate::cache::{Key, Remembered, TokenCache};
@@ -44,14 +44,14 @@ impl Verifier {
     /// issuer.
     pub(crate) async fn verify(
         &self,
-        token: &BearerToken,
+        token: &AccessToken,
         resource: &ResourceUri,
         now: UnixTime,
-    ) -> Result<Arc<VerifiedIdentity>, Reason> {
+    ) -> Result<Arc<Remembered>, Reason> {
         let key = Key::of(token, resource);
-        let keys_now = |who: &VerifiedIdentity| self.issuers.get(who.issuer())?.keys.cached();
-        if let Some(identity) = self.cache.recall(&key, now, keys_now) {
-            return Ok(identity);
+        let keys_now = |token: &Vouched| self.issuers.get(token.issuer())?.keys.cached();
+        if let Some(remembered) = self.cache.recall(&key, now, keys_now) {
+            return Ok(remembered);
         }
         let candidate = Candidate::parse(token)?;
         let issuer = self
@@ -63,15 +63,9 @@ impl Verifier {
             return Err(Failed::AlgorithmNotAllowed.into());
         }
         let keys = issuer.keys.for_kid(candidate.kid()).await?;
-        let identity = Arc::new(verify(&candidate, &issuer.trust, &keys, resource, now)?);
-        self.cache.remember(
-            key,
-            Remembered {
-                identity: Arc::clone(&identity),
-                keys,
-                verified: now,
-            },
-        );
-        Ok(identity)
+        let vouched = verify(&candidate, &issuer.trust, &keys, resource, now)?;
+        let remembered = Arc::new(Remembered::new(vouched, keys, now));
+        self.cache.remember(key, Arc::clone(&remembered));
+        Ok(remembered)
     }
 }

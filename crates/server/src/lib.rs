@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod config;
 pub mod custody;
+pub mod ephemeral;
 pub mod gateway;
 pub mod http;
 pub mod sink;

@@ -15,6 +15,7 @@ pub mod login;
 pub mod mcp;
 mod page;
 mod process;
+pub mod proofs;
 mod scratch;
 pub mod upstream;
 

@@ -24,6 +24,8 @@ pub struct Ready {
     pub issuer: String,
     /// The gateway's own keys.
     pub jwks_uri: String,
+    /// Origin of the admin listener.
+    pub admin: String,
     /// The console, when this build has one.
     #[serde(default)]
     pub console: Option<String>,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::home::write_private;
+use crate::files::write_private;
 
 /// Longest note, in bytes.
 pub(super) const NOTE_BYTES: usize = 10_000;

@@ -11,9 +11,10 @@ async fn a_call_without_a_token_is_challenged_and_the_trail_leads_to_the_authori
     let ready = running.ready();
     let answer = mcp::call(&ready.mcp_url, "list_notes", &json!({})).send().await?;
     assert_eq!(answer.status, 401);
-    // RFC 6750 §3.1: no error code when no credentials were sent.
+    // RFC 6750 §3.1: no error code when no credentials were sent. RFC 9449 §7.2: bound tokens are taken, too.
     let expected = format!(
-        "Bearer resource_metadata=\"{}/.well-known/oauth-protected-resource/mcp\", scope=\"notes:read\"",
+        "Bearer resource_metadata=\"{}/.well-known/oauth-protected-resource/mcp\", scope=\"notes:read\", \
+         DPoP algs=\"ES256 EdDSA ES384 ES512 PS256 RS256\"",
         ready.gateway
     );
     assert_eq!(answer.header("www-authenticate"), expected);

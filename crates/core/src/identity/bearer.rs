@@ -1,15 +1,16 @@
-//! RFC 9068 access tokens as bearer tokens (RFC 6750), checked in the order of RFC 9068 §4.
+//! RFC 9068 access tokens, checked in the order of its §4.
 
 use std::collections::BTreeSet;
 
-use super::claims::{Audience, Claim, Claims, claimed_issuer};
-use super::{ClaimName, Confirmation, Failed, VerifiedIdentity};
-use crate::ids::{Issuer, KeyId, ResourceUri};
+use super::claims::{Audience, Claim, Claims, Cnf, claimed_issuer};
+use super::verified::Bound;
+use super::{AccessTokenHash, ClaimName, Failed, Vouched};
+use crate::ids::{Issuer, KeyId, Principal, ResourceUri};
 use crate::jose::SignatureAlgorithm;
 use crate::jose::jwk::KeySet;
 use crate::jose::jws::Unverified;
 use crate::time::{Lifetime, UnixTime};
-use crate::wire::BearerToken;
+use crate::wire::AccessToken;
 
 /// What we hold true about one issuer. From configuration only.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ pub struct IssuerTrust {
 /// A token split into its parts and read, but not believed: enough to find the issuer and the key.
 #[derive(Debug)]
 pub struct Candidate<'t> {
+    token: &'t AccessToken,
     jws: Unverified<'t>,
     issuer: Box<str>,
 }
@@ -36,10 +38,10 @@ impl<'t> Candidate<'t> {
     ///
     /// # Errors
     /// Not a compact JWS of an access token.
-    pub fn parse(token: &'t BearerToken) -> Result<Self, Failed> {
+    pub fn parse(token: &'t AccessToken) -> Result<Self, Failed> {
         let jws = Unverified::parse(token.reveal())?;
         let issuer = claimed_issuer(&jws)?;
-        Ok(Self { jws, issuer })
+        Ok(Self { token, jws, issuer })
     }
 
     /// The claimed issuer, whatever text it is: only for looking it up in configuration.
@@ -61,7 +63,8 @@ impl<'t> Candidate<'t> {
     }
 }
 
-/// Verifies a candidate against the trust and keys of the issuer found in configuration.
+/// Verifies a candidate against the trust and keys of the issuer found in configuration. What it gives is no identity yet:
+/// [`Vouched::confirm`] makes one of it.
 ///
 /// # Errors
 /// [`Failed`], naming the check.
@@ -71,7 +74,7 @@ pub fn verify(
     keys: &KeySet,
     resource: &ResourceUri,
     now: UnixTime,
-) -> Result<VerifiedIdentity, Failed> {
+) -> Result<Vouched, Failed> {
     // RFC 9068 §4: the algorithm is one that we accept from this issuer, and (in `find`) the key's own.
     let algorithm = candidate.algorithm();
     if !trust.algorithms.contains(&algorithm) {
@@ -96,21 +99,28 @@ pub fn verify(
     let token_id = claims.token_id.required(ClaimName::Jti)?;
     let scopes = claims.scopes.optional(ClaimName::Scope)?.unwrap_or_default();
     let client_keys = claims.client_keys.optional(ClaimName::ClientKeys)?;
-    // RFC 9449 §7.1 and RFC 8705 §3: a bound token without its proof is worth nothing.
-    if claims.bound {
-        return Err(Failed::SenderConstrained);
-    }
-    Ok(VerifiedIdentity {
-        issuer: trust.issuer.clone(),
-        subject,
-        client,
+    let bound = match claims.confirmation.optional(ClaimName::Cnf)? {
+        None => Bound::default(),
+        Some(Cnf::Known { jkt, x5t }) => Bound {
+            // Hashed here, where the token is at hand, and only for those that need it.
+            jkt: jkt.map(|jkt| (jkt, AccessTokenHash::of(candidate.token))),
+            x5t,
+        },
+        Some(Cnf::Unknown) => return Err(Failed::ConfirmationUnknown),
+    };
+    Ok(Vouched {
+        principal: Principal {
+            issuer: trust.issuer.clone(),
+            subject,
+            client,
+        },
         scopes,
         audience: resource.clone(),
         token_id,
         issued,
         expires,
-        confirmation: Confirmation::Bearer,
         client_keys,
+        bound,
     })
 }
 

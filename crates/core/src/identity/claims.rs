@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::{ClaimName, Failed};
+use super::{CertificateThumbprint, ClaimName, Failed};
 use crate::ids::{ClientId, ScopeSet, Subject, TokenId};
 use crate::jose::json::{self, Value};
-use crate::jose::jwk::ClientKeys;
+use crate::jose::jwk::{ClientKeys, Thumbprint};
 use crate::jose::jws::{Unverified, Verified};
 use crate::time::UnixTime;
 
 /// Latest accepted date: the last second of the year 9999. Beyond it nothing is a date, and sums could saturate.
-const LATEST: i64 = 253_402_300_799;
+pub(super) const LATEST: i64 = 253_402_300_799;
 
 /// A claim as it stands in the payload. "Could not be read" is an answer of its own: CVE-2026-25537 took
 /// it for "absent".
@@ -22,8 +22,17 @@ pub(super) enum Claim<T> {
 }
 
 impl<T> Claim<T> {
-    fn of(value: Option<T>) -> Self {
+    pub(super) fn of(value: Option<T>) -> Self {
         value.map_or(Self::Malformed, Self::Present)
+    }
+
+    /// The value, if there is one, or the error for one that cannot be read.
+    pub(super) fn readable<E>(self, malformed: E) -> Result<Option<T>, E> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Malformed => Err(malformed),
+            Self::Present(value) => Ok(Some(value)),
+        }
     }
 
     /// The value of a claim that RFC 9068 §2.2 requires.
@@ -33,11 +42,7 @@ impl<T> Claim<T> {
 
     /// The value of a claim that may be absent.
     pub(super) fn optional(self, name: ClaimName) -> Result<Option<T>, Failed> {
-        match self {
-            Self::Absent => Ok(None),
-            Self::Malformed => Err(Failed::ClaimMalformed(name)),
-            Self::Present(value) => Ok(Some(value)),
-        }
+        self.readable(Failed::ClaimMalformed(name))
     }
 }
 
@@ -61,8 +66,8 @@ pub(super) struct Claims<'p> {
     pub(super) token_id: Claim<TokenId>,
     pub(super) scopes: Claim<ScopeSet>,
     pub(super) client_keys: Claim<ClientKeys>,
-    /// Whether `cnf` is there at all, of whatever type: a binding we cannot read is a binding.
-    pub(super) bound: bool,
+    /// `cnf`: a binding we cannot read is a binding.
+    pub(super) confirmation: Claim<Cnf>,
 }
 
 impl<'p> Claims<'p> {
@@ -79,7 +84,7 @@ impl<'p> Claims<'p> {
             token_id: Claim::Absent,
             scopes: Claim::Absent,
             client_keys: Claim::Absent,
-            bound: false,
+            confirmation: Claim::Absent,
         };
         json::each_member(signature_held.payload(), |name, value| match &*name {
             "iss" => claims.issuer = Claim::of(owned_text(value)),
@@ -92,11 +97,47 @@ impl<'p> Claims<'p> {
             "jti" => claims.token_id = text(&value, |text| TokenId::parse(text).ok()),
             "scope" => claims.scopes = text(&value, |text| ScopeSet::parse(text).ok()),
             "client_keys" => claims.client_keys = Claim::of(ClientKeys::from_claim(&value)),
-            "cnf" => claims.bound = true,
+            "cnf" => claims.confirmation = Claim::of(Cnf::read(&value)),
             _ => {}
         })
         .map_err(|_| Failed::Payload)?;
         Ok(claims)
+    }
+}
+
+/// `cnf` (RFC 7800 §3.1): what the sender of the token has to prove. Every one of them: a confirmation that nobody checks
+/// is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cnf {
+    /// At least one of the two that we know.
+    Known {
+        /// The key of DPoP proofs (RFC 9449 §6.1).
+        jkt: Option<Thumbprint>,
+        /// The client's certificate (RFC 8705 §3.1).
+        x5t: Option<CertificateThumbprint>,
+    },
+    /// With a member that we do not know, so that we cannot tell whether it holds.
+    Unknown,
+}
+
+impl Cnf {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let Value::Object(members) = value else {
+            return None;
+        };
+        let (mut jkt, mut x5t, mut unknown) = (None, None, false);
+        for (name, value) in members.iter() {
+            match name {
+                "jkt" => jkt = Some(Thumbprint::parse(value.as_text()?)?),
+                "x5t#S256" => x5t = Some(CertificateThumbprint::parse(value.as_text()?)?),
+                _ => unknown = true,
+            }
+        }
+        match (jkt, x5t) {
+            _ if unknown => Some(Self::Unknown),
+            (None, None) => None,
+            (jkt, x5t) => Some(Self::Known { jkt, x5t }),
+        }
     }
 }
 
@@ -113,7 +154,7 @@ fn text<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Option<T>) -> Claim<T>
     Claim::of(value.as_text().and_then(parse))
 }
 
-fn owned_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn owned_text(value: Value<'_>) -> Option<Cow<'_, str>> {
     if let Value::Text(text) = value {
         Some(text)
     } else {

@@ -7,7 +7,7 @@ use crate::jose::jws;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "each is the claim of its name, RFC 9068 §2.2 and RFC 7519 §4.1, the last of them ours"
+    reason = "each is the claim of its name, RFC 9068 §2.2, RFC 7519 §4.1 and RFC 7800 §3.1, `client_keys` ours"
 )]
 pub enum ClaimName {
     Iss,
@@ -20,6 +20,7 @@ pub enum ClaimName {
     Jti,
     Scope,
     ClientKeys,
+    Cnf,
 }
 
 impl ClaimName {
@@ -37,6 +38,7 @@ impl ClaimName {
             Self::Jti => "jti",
             Self::Scope => "scope",
             Self::ClientKeys => "client_keys",
+            Self::Cnf => "cnf",
         }
     }
 }
@@ -109,10 +111,24 @@ pub enum Failed {
     /// `exp` is not after `iat`, or further from it than configuration accepts.
     #[error("the token's lifetime is not acceptable")]
     Lifetime,
-    /// `cnf` binds the token to a key (RFC 7800 §3.1), and no proof of that key is checked for a bearer token
-    /// (RFC 9449 §7.1: such a token is not accepted as a bearer token).
+    /// `cnf` binds the token to a key, and it was sent as a bearer token (RFC 9449 §7.2).
     #[error("the token is bound to a key and was sent without proof of it")]
     SenderConstrained,
+    /// The proof is by another key than the token is bound to (RFC 9449 §4.3, check 12), or for another token.
+    #[error("the token is bound to another key than that of the proof")]
+    OtherKey,
+    /// Sent with a proof, and bound to no key that it could prove (RFC 9449 §7.1).
+    #[error("the token is not bound to a key and was sent with proof of one")]
+    NotBound,
+    /// Bound to a certificate (RFC 8705 §3), and the connection has none.
+    #[error("the token is bound to a certificate that the connection does not have")]
+    CertificateMissing,
+    /// Bound in a way that we do not know (RFC 7800 §3.1), and so cannot check.
+    #[error("the token's `cnf` has a member that is not supported")]
+    ConfirmationUnknown,
+    /// A bearer token, where the server takes none.
+    #[error("the server takes no token that is not bound to its sender")]
+    NotConstrained,
 }
 
 impl Failed {
@@ -140,6 +156,11 @@ impl Failed {
             Self::IssuedInFuture => "token.issued-in-future",
             Self::Lifetime => "token.lifetime",
             Self::SenderConstrained => "token.sender-constrained",
+            Self::OtherKey => "token.other-key",
+            Self::NotBound => "token.not-bound",
+            Self::CertificateMissing => "token.certificate-missing",
+            Self::ConfirmationUnknown => "token.confirmation-unknown",
+            Self::NotConstrained => "token.not-constrained",
         }
     }
 
@@ -163,10 +184,16 @@ impl Failed {
             | Self::ManyAudiences
             | Self::Expired
             | Self::NotYetValid
-            | Self::SenderConstrained => Fault::Caller,
-            Self::ClaimMissing(_) | Self::ClaimMalformed(_) | Self::IssuedInFuture | Self::Lifetime => {
-                Fault::Peer
-            }
+            | Self::SenderConstrained
+            | Self::OtherKey
+            | Self::NotBound
+            | Self::CertificateMissing
+            | Self::NotConstrained => Fault::Caller,
+            Self::ClaimMissing(_)
+            | Self::ClaimMalformed(_)
+            | Self::IssuedInFuture
+            | Self::Lifetime
+            | Self::ConfirmationUnknown => Fault::Peer,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the project keeps for its scanner: JWS (signature and header), CLM (claims and time), ENC (encoding and JSON).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
@@ -15,7 +16,7 @@ use crate::jose::jwk::testing::{public_jwk, signing_key};
 use crate::jose::jwk::{KeySet, SigningKey};
 use crate::jose::jws::TokenSigner as _;
 use crate::time::{Lifetime, UnixTime};
-use crate::wire::{BearerToken, Presented};
+use crate::wire::{AccessToken, Presented};
 
 const ISSUER: &str = "https://as.example.test";
 const RESOURCE: &str = "https://gw.example.test/mcp";
@@ -87,21 +88,22 @@ fn trust() -> IssuerTrust {
 fn judge(token: &str, trust: &IssuerTrust, keys: &KeySet, now: i64) -> Result<VerifiedIdentity, Failed> {
     let token = bearer(token);
     let resource = ResourceUri::parse(RESOURCE).unwrap();
-    verify(
+    let vouched = verify(
         &Candidate::parse(&token)?,
         trust,
         keys,
         &resource,
         UnixTime::from_secs(now),
-    )
+    )?;
+    Arc::new(vouched).confirm(None)
 }
 
-fn bearer(token: &str) -> BearerToken {
+fn bearer(token: &str) -> AccessToken {
     let mut headers = http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     match Presented::parse(&headers, None).unwrap() {
         Presented::Bearer(token) => token,
-        Presented::Absent => panic!("the header was not read"),
+        Presented::Absent | Presented::Dpop { .. } => panic!("the header was not read"),
     }
 }
 
@@ -351,7 +353,7 @@ fn headers_that_are_refused() {
 
 #[test]
 fn claims_that_are_refused() {
-    use ClaimName::{Aud, ClientId, Exp, Iat, Iss, Jti, Nbf, Scope, Sub};
+    use ClaimName::{Aud, ClientId, Cnf, Exp, Iat, Iss, Jti, Nbf, Scope, Sub};
     use Failed::{ClaimMalformed, ClaimMissing};
     let forge = Forge::new();
     let c = claims;
@@ -472,20 +474,55 @@ fn claims_that_are_refused() {
         ),
         (
             "RFC 9449 §7.1",
-            with(c(), "cnf", json!({ "jkt": "AAAA" })),
+            with(c(), "cnf", json!({ "jkt": "A".repeat(43) })),
             Failed::SenderConstrained,
         ),
         (
             "RFC 8705 §3",
-            with(c(), "cnf", json!({ "x5t#S256": "AAAA" })),
-            Failed::SenderConstrained,
+            with(c(), "cnf", json!({ "x5t#S256": "A".repeat(43) })),
+            Failed::CertificateMissing,
         ),
         (
             "RFC 7800 §3.1",
             with(c(), "cnf", json!(null)),
-            Failed::SenderConstrained,
+            ClaimMalformed(Cnf),
+        ),
+        // A proof does not make up for the certificate, nor what we know for what we do not.
+        (
+            "RFC 8705 §3",
+            with(
+                c(),
+                "cnf",
+                json!({ "x5t#S256": "A".repeat(43), "jkt": "A".repeat(43) }),
+            ),
+            Failed::CertificateMissing,
+        ),
+        (
+            "RFC 7800 §3.1",
+            with(c(), "cnf", json!({ "jkt": "A".repeat(43), "kid": "k" })),
+            Failed::ConfirmationUnknown,
+        ),
+        (
+            "RFC 7800 §3.1",
+            with(c(), "cnf", json!({ "jwk": {} })),
+            Failed::ConfirmationUnknown,
         ),
     ];
+    for wrong in [
+        json!({}),
+        json!([]),
+        json!("jkt"),
+        json!({ "jkt": null }),
+        json!({ "jkt": "A".repeat(42) }),
+        json!({ "jkt": "A".repeat(44) }),
+        json!({ "jkt": format!("{}=", "A".repeat(43)) }),
+        json!({ "jkt": format!("{}B", "A".repeat(42)) }),
+        json!({ "jkt": "ab".repeat(32) }),
+        json!({ "jkt": ["A".repeat(43)] }),
+        json!({ "x5t#S256": "AAAA" }),
+    ] {
+        rows.push(("DPOP-30", with(c(), "cnf", wrong), ClaimMalformed(Cnf)));
+    }
     for wrong in [
         json!("9999999999"),
         json!("never"),

@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use super::presented::{is_tchar, is_token68};
+use super::presented::{Scheme, is_tchar, is_token68};
 
 /// Longest `WWW-Authenticate` read, over all its header lines, in bytes.
 pub const CHALLENGE_BYTES: usize = 8 * 1024;
@@ -39,8 +39,14 @@ impl Challenge {
     /// A `Bearer` challenge without parameters (RFC 6750 §3).
     #[must_use]
     pub fn bearer() -> Self {
+        Self::of(Scheme::Bearer)
+    }
+
+    /// A challenge of this scheme without parameters (RFC 6750 §3, RFC 9449 §7.1).
+    #[must_use]
+    pub fn of(scheme: Scheme) -> Self {
         Self {
-            scheme: "Bearer".into(),
+            scheme: scheme.name().into(),
             params: Vec::new(),
         }
     }
@@ -59,7 +65,26 @@ impl Challenge {
     /// the string early.
     #[must_use]
     pub fn to_header_value(&self) -> HeaderValue {
-        let mut text = self.scheme.to_string();
+        Self::join(std::slice::from_ref(self))
+    }
+
+    /// One header value with all of these, in this order (RFC 9110 §11.6.1, RFC 9449 §7.2). Written as
+    /// [`Self::to_header_value`] writes one.
+    #[must_use]
+    pub fn join(challenges: &[Self]) -> HeaderValue {
+        let mut text = String::new();
+        for (index, challenge) in challenges.iter().enumerate() {
+            if index > 0 {
+                text.push_str(", ");
+            }
+            challenge.write(&mut text);
+        }
+        // The fallback is never needed: the text is visible ASCII and spaces.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    }
+
+    fn write(&self, text: &mut String) {
+        text.push_str(&self.scheme);
         for (index, (name, value)) in self.params.iter().enumerate() {
             text.push_str(if index == 0 { " " } else { ", " });
             text.push_str(name);
@@ -73,8 +98,6 @@ impl Challenge {
             }
             text.push('"');
         }
-        // The fallback keeps the scheme, and is never needed: the text is visible ASCII and spaces.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
 
     /// All challenges of a response, in order, over all header lines.

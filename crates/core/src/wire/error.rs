@@ -25,6 +25,18 @@ pub enum Error {
     /// `access_token` in the query: the MCP specification forbids what RFC 6750 §2.3 describes.
     #[error("the query has an `access_token`; send it in the `Authorization` header")]
     TokenInQuery,
+    /// The scheme `DPoP` without a `DPoP` header (RFC 9449 §7.1).
+    #[error("the `DPoP` header is missing")]
+    ProofMissing,
+    /// More than one `DPoP` header (RFC 9449 §4.3, check 1).
+    #[error("there is more than one `DPoP` header")]
+    TwoProofs,
+    /// A `DPoP` header that is no compact JWS by its characters: empty, a list, or not ASCII (RFC 9449 §4.3, check 2).
+    #[error("the `DPoP` header is malformed")]
+    MalformedProof,
+    /// A `DPoP` header longer than [`crate::limits::PROOF_BYTES`].
+    #[error("the `DPoP` header is longer than {} bytes", crate::limits::PROOF_BYTES)]
+    ProofTooLong,
     /// A `Content-Type` that is missing, repeated, or not `application/json` in UTF-8.
     #[error("the content type is not `application/json`")]
     ContentType,
@@ -119,6 +131,10 @@ impl Error {
             Self::MalformedAuthorization => "request.malformed-authorization",
             Self::AuthorizationTooLong => "request.authorization-too-long",
             Self::TokenInQuery => "request.token-in-query",
+            Self::ProofMissing => "dpop.missing",
+            Self::TwoProofs => "dpop.two",
+            Self::MalformedProof => "dpop.malformed",
+            Self::ProofTooLong => "dpop.too-long",
             Self::ContentType => "request.content-type",
             Self::ContentEncoding => "request.content-encoding",
             Self::NotJson => "request.not-json",
@@ -153,6 +169,10 @@ impl Error {
             | Self::MalformedAuthorization
             | Self::AuthorizationTooLong
             | Self::TokenInQuery
+            | Self::ProofMissing
+            | Self::TwoProofs
+            | Self::MalformedProof
+            | Self::ProofTooLong
             | Self::ContentType
             | Self::ContentEncoding
             | Self::PostOnly => None,
@@ -186,6 +206,10 @@ impl Error {
             | Self::MalformedAuthorization
             | Self::AuthorizationTooLong
             | Self::TokenInQuery
+            | Self::ProofMissing
+            | Self::TwoProofs
+            | Self::MalformedProof
+            | Self::ProofTooLong
             | Self::ContentType
             | Self::ContentEncoding
             | Self::NotJson

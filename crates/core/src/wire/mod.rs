@@ -24,4 +24,4 @@ pub use challenge::Challenge;
 pub use envelope::SEALED_FIELDS;
 pub use error::Error;
 pub use method::{Era, Method, Target};
-pub use presented::{BearerToken, Presented};
+pub use presented::{AccessToken, DPOP, Presented, Proof, Scheme};

@@ -1,6 +1,7 @@
 //! An issuer of real tokens: a [`VerifiedIdentity`] can be had in no other way, in tests neither.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -49,12 +50,12 @@ pub(crate) fn identity(issuer: &str, client: &str, subject: &str, scopes: &str) 
         skew: Lifetime::from_secs(0),
     };
     let resource = ResourceUri::parse("https://gw.example/mcp").unwrap();
-    verify(
+    let vouched = verify(
         &Candidate::parse(&token).unwrap(),
         &trust,
         &keys,
         &resource,
         UnixTime::from_secs(NOW),
-    )
-    .unwrap()
+    );
+    Arc::new(vouched.unwrap()).confirm(None).unwrap()
 }

@@ -1,16 +1,20 @@
 //! The answer to every reason. A change here is a change of what callers see.
 
-use portcullis_core::identity::{ClaimName, Failed};
+use portcullis_core::identity::{ClaimName, Failed, dpop};
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
 use portcullis_core::seal;
-use portcullis_core::wire::{Call, Era, Error, RequestId};
+use portcullis_core::wire::{Call, Era, Error, RequestId, Scheme};
 use portcullis_net::discovery::KeysUnavailable;
 
+use super::issuer::ANYONE;
 use super::{json_of, text};
 use crate::recorder::RecorderUnavailable;
 use crate::refusal::Asked;
-use crate::{Reason, Refusal, SealProblem, SealRefused, UpstreamError};
+use crate::{
+    ProofNonce, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused, SenderConstraint, SenderRules,
+    UpstreamError,
+};
 
 fn id() -> RequestId {
     let mut head = super::head(None);
@@ -24,17 +28,34 @@ fn id() -> RequestId {
     call.id().unwrap().clone()
 }
 
+/// Asked without a token that could be read, at a server that takes any.
+fn asked<'a>(basic: &'a dyn Fn() -> ScopeSet, id: Option<&'a RequestId>) -> Asked<'a> {
+    Asked {
+        request: "r-1",
+        metadata_url: "https://gw/prm",
+        basic,
+        era: None,
+        id,
+        scheme: None,
+        rules: ANYONE,
+        nonce: None,
+    }
+}
+
 /// Status, JSON-RPC code, stable code, and what else is in the head.
 fn answer(reason: &Reason, era: Option<Era>, id: Option<&RequestId>) -> String {
     let basic = || ScopeSet::parse("notes:read").unwrap();
-    let asked = Asked {
-        request: "r-1",
-        metadata_url: "https://gw/prm",
-        basic: &basic,
-        era,
-        id,
-    };
-    let response = Refusal::of(reason, &asked).into_response();
+    answer_to(
+        reason,
+        &Asked {
+            era,
+            ..asked(&basic, id)
+        },
+    )
+}
+
+fn answer_to(reason: &Reason, asked: &Asked<'_>) -> String {
+    let response = Refusal::of(reason, asked).into_response();
     assert_eq!(text(response.headers(), "content-type"), "application/json");
     assert_eq!(text(response.headers(), "cache-control"), "no-store");
     assert_eq!(text(response.headers(), "x-request-id"), "r-1");
@@ -48,7 +69,7 @@ fn answer(reason: &Reason, era: Option<Era>, id: Option<&RequestId>) -> String {
         response.status().as_u16(),
         body["error"]["data"]["reason"].as_str().unwrap()
     );
-    for name in ["www-authenticate", "allow", "retry-after"] {
+    for name in ["www-authenticate", "dpop-nonce", "allow", "retry-after"] {
         let value = text(response.headers(), name);
         if !value.is_empty() {
             line = format!("{line} | {value}");
@@ -68,20 +89,13 @@ fn sealing(problem: SealProblem) -> Reason {
 fn a_refusal_of_sealed_fields_says_how_it_is_done_and_nothing_of_our_keys() {
     let reason = sealing(seal::Error::KeyUnavailable("the module says 0x30".to_owned()).into());
     let basic = ScopeSet::new;
-    let asked = Asked {
-        request: "r-1",
-        metadata_url: "",
-        basic: &basic,
-        era: None,
-        id: None,
-    };
-    let body = json_of(&Refusal::of(&reason, &asked).into_response());
+    let body = json_of(&Refusal::of(&reason, &asked(&basic, None)).into_response());
     assert_eq!(body["error"]["data"]["sealed"]["arguments"][0], "/text");
     assert_eq!(body["error"]["data"]["extension"], "dev.portcullis/sealed-fields");
     assert!(!body.to_string().contains("0x30"), "{body}");
 }
 
-const INVALID: &str = r#" | Bearer error="invalid_token", error_description="the access token is not valid here", resource_metadata="https://gw/prm", scope="notes:read""#;
+const INVALID: &str = r#" | Bearer error="invalid_token", error_description="the access token is not valid here", resource_metadata="https://gw/prm", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#;
 
 #[test]
 fn every_reason_has_its_answer() {
@@ -94,7 +108,7 @@ fn every_reason_has_its_answer() {
         (Reason::OriginRefused, "403 -31403 http.origin-refused".to_owned()),
         (
             Reason::NoCredential,
-            r#"401 -31401 token.missing | Bearer resource_metadata="https://gw/prm", scope="notes:read""#.to_owned(),
+            r#"401 -31401 token.missing | Bearer resource_metadata="https://gw/prm", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#.to_owned(),
         ),
         (
             Reason::KeysUnavailable(KeysUnavailable { issuer: "i".to_owned(), detail: "d".to_owned() }),
@@ -133,6 +147,7 @@ fn every_reason_has_its_answer() {
         (Reason::Upstream(UpstreamError::TimedOut), "504 -31504 upstream.timed-out".to_owned()),
         (Reason::Upstream(UpstreamError::Busy), "503 -31503 upstream.busy | 1".to_owned()),
         (Reason::Upstream(UpstreamError::RefusesUs { status: 401 }), "502 -31502 upstream.refuses-us".to_owned()),
+        (Reason::Upstream(UpstreamError::Withheld), "502 -31502 upstream.withheld".to_owned()),
         (Reason::Upstream(UpstreamError::BadAnswer { detail: "d" }), "502 -31502 upstream.bad-answer".to_owned()),
         (
             Error::TwoAuthorizationHeaders.into(),
@@ -170,7 +185,7 @@ fn every_reason_has_its_answer() {
         (Error::PostOnly.into(), "405 -31405 request.post-only | POST".to_owned()),
         (
             Failed::Expired.into(),
-            r#"401 -31401 token.expired | Bearer error="invalid_token", error_description="the access token expired", resource_metadata="https://gw/prm", scope="notes:read""#.to_owned(),
+            r#"401 -31401 token.expired | Bearer error="invalid_token", error_description="the access token expired", resource_metadata="https://gw/prm", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#.to_owned(),
         ),
     ];
     for (reason, expected) in rows {
@@ -200,7 +215,8 @@ fn tokens_that_do_not_hold_all_get_the_same_answer() {
         Failed::NotYetValid,
         Failed::IssuedInFuture,
         Failed::Lifetime,
-        Failed::SenderConstrained,
+        Failed::ClaimMalformed(ClaimName::Cnf),
+        Failed::ConfirmationUnknown,
     ] {
         assert_eq!(
             answer(&failed.into(), None, None),
@@ -208,6 +224,190 @@ fn tokens_that_do_not_hold_all_get_the_same_answer() {
             "{failed:?}"
         );
     }
+}
+
+const ALGS: &str = r#"algs="ES256 EdDSA ES384 ES512 PS256 RS256""#;
+
+/// RFC 9449 §7.1 and §9: the codes DIT, DIP and DN of the attack catalogue.
+#[test]
+fn proofs_and_senders_have_their_answers() {
+    let challenge = |error: &str, text: &str| {
+        format!(
+            r#" | DPoP error="{error}", error_description="{text}", resource_metadata="https://gw/prm", {ALGS}"#
+        )
+    };
+    let invalid_proof = |text: &str| challenge("invalid_dpop_proof", text);
+    let invalid_token = |text: &str| challenge("invalid_token", text);
+    let unavailable = |why: ReplayUnavailable| format!("503 -31503 {} | 5", why.code());
+    let rows: Vec<(Reason, String)> = vec![
+        (
+            Error::ProofMissing.into(),
+            format!(
+                "401 -31401 dpop.missing{}",
+                invalid_proof("the `DPoP` header is missing")
+            ),
+        ),
+        (
+            Error::TwoProofs.into(),
+            format!(
+                "401 -31401 dpop.two{}",
+                invalid_proof("there is more than one `DPoP` header")
+            ),
+        ),
+        (
+            Error::MalformedProof.into(),
+            format!(
+                "401 -31401 dpop.malformed{}",
+                invalid_proof("the `DPoP` header is malformed")
+            ),
+        ),
+        (Error::ProofTooLong.into(), "431 -31431 dpop.too-long".to_owned()),
+        (
+            dpop::Failed::OtherTarget.into(),
+            format!(
+                "401 -31401 dpop.htu-mismatch{}",
+                invalid_proof("the proof's `htu` is not this endpoint's public URL")
+            ),
+        ),
+        (
+            dpop::Failed::ClaimMissing(dpop::ProofClaim::Ath).into(),
+            format!(
+                "401 -31401 dpop.claim-missing{}",
+                invalid_proof("the proof has no `ath`")
+            ),
+        ),
+        (
+            Reason::ProofReplayed,
+            format!(
+                "401 -31401 dpop.replayed{}",
+                invalid_proof("the proof was used before")
+            ),
+        ),
+        (
+            Failed::SenderConstrained.into(),
+            format!(
+                "401 -31401 token.sender-constrained{}",
+                invalid_token("the token is bound to a key and was sent without proof of it")
+            ),
+        ),
+        (
+            Failed::OtherKey.into(),
+            format!(
+                "401 -31401 token.other-key{}",
+                invalid_token("the token is bound to another key than that of the proof")
+            ),
+        ),
+        (
+            Failed::NotBound.into(),
+            format!(
+                "401 -31401 token.not-bound{}",
+                invalid_token("the token is not bound to a key and was sent with proof of one")
+            ),
+        ),
+        (
+            Failed::NotConstrained.into(),
+            format!(
+                "401 -31401 token.not-constrained{}",
+                invalid_token("the server takes no token that is not bound to its sender")
+            ),
+        ),
+        (
+            Reason::ReplayUnavailable(ReplayUnavailable::Full),
+            unavailable(ReplayUnavailable::Full),
+        ),
+        (
+            Reason::ReplayUnavailable(ReplayUnavailable::Unreachable),
+            unavailable(ReplayUnavailable::Unreachable),
+        ),
+        (
+            Reason::ReplayUnavailable(ReplayUnavailable::ClockWentBack),
+            unavailable(ReplayUnavailable::ClockWentBack),
+        ),
+        (
+            Reason::ReplayUnavailable(ReplayUnavailable::SenderFull),
+            "429 -31429 replay.sender-full | 5".to_owned(),
+        ),
+    ];
+    for (reason, expected) in rows {
+        assert_eq!(answer(&reason, None, None), expected);
+    }
+    let basic = ScopeSet::new;
+    let with_nonce = Asked {
+        nonce: Some("n-1".parse().unwrap()),
+        ..asked(&basic, None)
+    };
+    let needed = "the proof needs the nonce that `DPoP-Nonce` of this answer has; make a new proof with it";
+    assert_eq!(
+        answer_to(&Reason::NonceNeeded, &with_nonce),
+        format!(
+            "401 -31401 dpop.nonce{} | n-1",
+            challenge("use_dpop_nonce", needed)
+        )
+    );
+}
+
+/// RFC 9449 §7.2: challenges name the schemes that the server takes, and an error stands in the one that was used.
+#[test]
+fn challenges_are_for_the_schemes_that_the_server_takes() {
+    use SenderConstraint::{Dpop, Either, Mtls, None as Anyone};
+    let basic = || ScopeSet::parse("notes:read").unwrap();
+    let at = |constraint, scheme, reason: Reason| {
+        let rules = SenderRules {
+            constraint,
+            nonce: ProofNonce::Off,
+        };
+        let line = answer_to(
+            &reason,
+            &Asked {
+                scheme,
+                rules,
+                ..asked(&basic, None)
+            },
+        );
+        line.split_once(" | ").unwrap().1.to_owned()
+    };
+    let located = r#"resource_metadata="https://gw/prm", scope="notes:read""#;
+    for (constraint, expected) in [
+        (Anyone, format!("Bearer {located}, DPoP {ALGS}")),
+        (Dpop, format!("DPoP {located}, {ALGS}")),
+        (Either, format!("DPoP {located}, {ALGS}")),
+        (Mtls, format!("Bearer {located}")),
+    ] {
+        assert_eq!(
+            at(constraint, None, Reason::NoCredential),
+            expected,
+            "{constraint:?}"
+        );
+    }
+    let expired = r#"error="invalid_token", error_description="the access token expired""#;
+    for (constraint, scheme, expected) in [
+        (
+            Anyone,
+            Scheme::Bearer,
+            format!("Bearer {expired}, {located}, DPoP {ALGS}"),
+        ),
+        (Anyone, Scheme::Dpop, format!("DPoP {expired}, {located}, {ALGS}")),
+        (Dpop, Scheme::Bearer, format!("DPoP {expired}, {located}, {ALGS}")),
+        (Mtls, Scheme::Dpop, format!("Bearer {expired}, {located}")),
+    ] {
+        let challenge = at(constraint, Some(scheme), Failed::Expired.into());
+        assert_eq!(challenge, expected, "{constraint:?} {scheme:?}");
+    }
+    // No proof helps where a certificate is wanted.
+    let sentence = "the server takes no token that is not bound to its sender";
+    assert_eq!(
+        at(Mtls, Some(Scheme::Bearer), Failed::NotConstrained.into()),
+        format!(r#"Bearer error="invalid_token", error_description="{sentence}", {located}"#)
+    );
+    let needed = Denial::InsufficientScope {
+        needed: ScopeSet::parse("a").unwrap(),
+    };
+    assert_eq!(
+        at(Anyone, Some(Scheme::Dpop), needed.into()),
+        format!(
+            r#"DPoP error="insufficient_scope", scope="a", resource_metadata="https://gw/prm", error_description="the call needs more scope than the access token has", {ALGS}"#
+        )
+    );
 }
 
 #[test]
@@ -231,14 +431,13 @@ fn the_id_is_echoed_as_it_was_written() {
     let id = id();
     let basic = ScopeSet::new;
     let body = |reason: Reason, known: Option<&RequestId>| {
-        let asked = Asked {
-            request: "r",
-            metadata_url: "",
-            basic: &basic,
-            era: None,
-            id: known,
-        };
-        String::from_utf8(Refusal::of(&reason, &asked).into_response().into_body().to_vec()).unwrap()
+        String::from_utf8(
+            Refusal::of(&reason, &asked(&basic, known))
+                .into_response()
+                .into_body()
+                .to_vec(),
+        )
+        .unwrap()
     };
     let echoed = r#"{"jsonrpc":"2.0","id":"a\u0062","error":{"#;
     assert!(body(Reason::SessionUnknown, Some(&id)).starts_with(echoed));
@@ -253,19 +452,12 @@ fn the_id_is_echoed_as_it_was_written() {
 #[test]
 fn an_unsupported_version_is_answered_with_those_that_are() {
     let basic = ScopeSet::new;
-    let asked = Asked {
-        request: "r",
-        metadata_url: "",
-        basic: &basic,
-        era: None,
-        id: None,
-    };
     let reason = Error::UnsupportedVersion {
         requested: "1900-01-01".into(),
         id: None,
     }
     .into();
-    let data = json_of(&Refusal::of(&reason, &asked).into_response())["error"]["data"].clone();
+    let data = json_of(&Refusal::of(&reason, &asked(&basic, None)).into_response())["error"]["data"].clone();
     assert_eq!(data["supported"], serde_json::json!(["2026-07-28"]));
     assert_eq!(data["requested"], "1900-01-01");
 }

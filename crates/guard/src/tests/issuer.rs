@@ -1,6 +1,6 @@
 //! An issuer with a real key, and a guard that trusts it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use portcullis_core::audit::{DigestKey, Event};
-use portcullis_core::identity::IssuerTrust;
+use portcullis_core::identity::{IssuerTrust, dpop};
 use portcullis_core::ids::{Issuer, KeyId, ResourceUri, ServerName, ToolName};
-use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwk::{EcCurve, PublicJwk, PublicKey};
 use portcullis_core::jose::jws::{self, SigningUnavailable, TokenSigner};
+use portcullis_core::jose::{SignatureAlgorithm, base64url};
 use portcullis_core::keys::JwksDocument;
 use portcullis_core::policy::{Effect, Policy, Rules, ServerRules, ToolRule};
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -23,7 +23,10 @@ use portcullis_net::fetch::{Fetcher, Reach};
 use serde_json::{Map, Value, json};
 
 use crate::recorder::{Durability, Recorder, RecorderUnavailable};
-use crate::{Endpoint, Guard, PublicHost, Sessions, Settings, TrustedIssuer};
+use crate::{
+    Endpoint, Guard, LocalReplayLog, NonceKey, ProofNonce, PublicHost, ReplayLog, SenderConstraint,
+    SenderRules, Senders, Sessions, Settings, TrustedIssuer,
+};
 
 pub(crate) const ISSUER: &str = "https://as.example";
 pub(crate) const NOW: i64 = 1_800_000_000;
@@ -47,6 +50,42 @@ impl Key {
             kid: self.1.clone(),
             chain: Vec::new(),
         }
+    }
+
+    /// Its thumbprint, as `jkt` has it.
+    pub(crate) fn jkt(&self) -> String {
+        self.jwk().key.thumbprint().to_string()
+    }
+
+    /// A proof by this key for a call with this token; `change` may change its claims.
+    pub(crate) fn proof(
+        &self,
+        htu: &str,
+        token: &str,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> String {
+        let jwk: Map<String, Value> = self
+            .jwk()
+            .key
+            .members()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
+        let ath = base64url::encode(digest::digest(&digest::SHA256, token.as_bytes()));
+        let Value::Object(mut claims) =
+            json!({ "jti": "p-1", "htm": "POST", "htu": htu, "iat": NOW, "ath": ath })
+        else {
+            panic!("not an object")
+        };
+        change(&mut claims);
+        let input = format!(
+            "{}.{}",
+            base64url::encode(header.to_string()),
+            base64url::encode(Value::Object(claims).to_string())
+        );
+        let signature = self.sign(input.as_bytes()).unwrap();
+        format!("{input}.{}", base64url::encode(signature))
     }
 
     /// The key set that the issuer publishes with this key alone.
@@ -147,8 +186,31 @@ pub(crate) struct House {
     jwks: PathBuf,
 }
 
+/// What most tests ask of senders: nothing.
+pub(crate) const ANYONE: SenderRules = SenderRules {
+    constraint: SenderConstraint::None,
+    nonce: ProofNonce::Off,
+};
+
+/// Rules for all servers, and a memory.
+pub(crate) fn senders(usual: SenderRules, replays: Arc<dyn ReplayLog>) -> Senders {
+    Senders {
+        usual,
+        servers: HashMap::new(),
+        window: dpop::WINDOW,
+        nonce_key: NonceKey::new(&[9; 32]),
+        replays,
+    }
+}
+
 impl House {
     pub(crate) fn new(keys: &[&Key]) -> Self {
+        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW));
+        Self::asking(keys, senders(ANYONE, Arc::new(replays)))
+    }
+
+    /// With these rules.
+    pub(crate) fn asking(keys: &[&Key], senders: Senders) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             "portcullis-guard-{}-{}.json",
@@ -177,6 +239,7 @@ impl House {
             recorder: Arc::<Memory>::clone(&memory),
             clock: Arc::<Hand>::clone(&clock),
             digest_key: DigestKey::new([7; 32]),
+            senders,
         };
         let guard = Guard::new(settings, &portcullis_net::random::System).unwrap();
         let sessions = Arc::new(Sessions::new());

@@ -13,9 +13,10 @@ use portcullis_core::time::Lifetime;
 use portcullis_guard::ToolSeal;
 
 use super::document::{Found, Node};
+use super::proofs::dpop_rule;
 use super::report::Report;
 use super::settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, GatewayConfig, IssuerConfig, LimitsConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, DpopRule, GatewayConfig, IssuerConfig, LimitsConfig,
     PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
 };
 use crate::custody::shelf::Database;
@@ -28,9 +29,10 @@ pub(super) struct Builder<'b> {
 
 impl Builder<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Config {
+        let dpop = self.dpop(node.one("dpop"));
         let servers: Vec<ServerConfig> = node
             .many("servers")
-            .filter_map(|node| self.server(node))
+            .filter_map(|node| self.server(node, dpop.rule))
             .collect();
         self.unique(
             node.many("servers").filter_map(|node| node.text("name")),
@@ -66,6 +68,11 @@ impl Builder<'_> {
             authority: node
                 .one("authority")
                 .and_then(|authority| self.authority(authority, node)),
+            ephemeral: node
+                .one("ephemeral")
+                .and_then(|node| self.ephemeral(node))
+                .unwrap_or_default(),
+            dpop,
             servers,
         };
         self.together(node);
@@ -231,7 +238,7 @@ impl Builder<'_> {
         })
     }
 
-    fn server(&mut self, node: &Node) -> Option<ServerConfig> {
+    fn server(&mut self, node: &Node, dpop: DpopRule) -> Option<ServerConfig> {
         let transport = match (node.text("url"), node.texts("command")) {
             (Some(url), None) => Some(Transport::Http(url.value.to_owned())),
             (None, Some(words)) if !words.is_empty() => Some(Transport::Stdio(
@@ -291,6 +298,7 @@ impl Builder<'_> {
             credential,
             tools,
             seals,
+            dpop: node.one("dpop").map_or(dpop, |node| dpop_rule(node, dpop)),
         })
     }
 
@@ -443,6 +451,7 @@ impl Builder<'_> {
             .and_then(|found| self.parsed(found, Issuer::parse));
         Some(AuthorityConfig {
             listen: node.text("listen")?.value.to_owned(),
+            admin_listen: node.text("admin_listen").map(|found| found.value.to_owned()),
             issuer: issuer?,
             access_token_lifetime: node
                 .duration("access_token_lifetime")
@@ -483,7 +492,7 @@ impl Builder<'_> {
         }
     }
 
-    fn add(&mut self, found: &Found<&str>, message: &str, hint: Option<String>) {
+    pub(super) fn add(&mut self, found: &Found<&str>, message: &str, hint: Option<String>) {
         self.report
             .add(self.text, &found.at, &found.path, message.to_owned(), hint);
     }

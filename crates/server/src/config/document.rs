@@ -83,6 +83,11 @@ impl Node {
         }
     }
 
+    /// The value as it would be written again.
+    pub(super) fn written(&self, name: &str) -> Option<serde_json::Value> {
+        Some(written(&self.values.get(name)?.value))
+    }
+
     pub(super) fn one(&self, name: &str) -> Option<&Self> {
         self.sections.get(name)?.first().map(|(_, node)| node)
     }
@@ -289,6 +294,30 @@ impl Reader<'_> {
             format!("{} is not what belongs here", found(value.get_ref())),
             Some(format!("write {wanted}")),
         );
+    }
+}
+
+/// What an absent key means, where that is a value that could be written, and no sentence.
+pub(super) fn usual(kind: Kind, meaning: &str) -> Option<serde_json::Value> {
+    match kind {
+        Kind::Duration | Kind::Size | Kind::Word(_) => scalar(kind, meaning).as_ref().map(written),
+        Kind::Version
+        | Kind::Text
+        | Kind::Url
+        | Kind::Address
+        | Kind::Path
+        | Kind::Texts
+        | Kind::Words(_) => None,
+    }
+}
+
+/// As a file would say it: a duration or size in its largest unit.
+fn written(value: &Checked) -> serde_json::Value {
+    match value {
+        Checked::Text(text) => text.as_str().into(),
+        Checked::Duration(length) => units::duration_text(*length).into(),
+        Checked::Size(bytes) => units::size_text(*bytes).into(),
+        Checked::Texts(texts) => texts.iter().map(|found| found.value.as_str()).collect(),
     }
 }
 

@@ -9,18 +9,21 @@
 mod build;
 mod custody;
 mod document;
+mod proofs;
 mod report;
 mod settings;
 mod shape;
+mod show;
 mod units;
 
 pub use report::{Finding, Report};
 pub use settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, GatewayConfig, IssuerConfig, KeptIn,
-    KeysConfig, LimitsConfig, PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig,
-    StoreConfig, Transport, UserConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, DpopConfig, DpopNonce, DpopRequired,
+    DpopRule, EphemeralConfig, GatewayConfig, IssuerConfig, KeptIn, KeysConfig, LimitsConfig, PolicyConfig,
+    RedisConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
 };
 pub use shape::{json_schema, reference_page};
+pub use show::Shown;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::document::read;
 use super::report::Report;
 use super::shape::DOCUMENT;
 use crate::custody::MasterKeySource;
+use crate::ephemeral::{self, RedisUrl};
 
 /// One process's configuration.
 #[derive(Clone, Debug)]
@@ -38,6 +39,10 @@ pub struct Config {
     pub keys: Option<KeysConfig>,
     /// `[store]`
     pub store: Option<StoreConfig>,
+    /// `[ephemeral]`
+    pub ephemeral: EphemeralConfig,
+    /// `[dpop]`
+    pub dpop: DpopConfig,
     /// `[authority]`
     pub authority: Option<AuthorityConfig>,
 }
@@ -128,6 +133,86 @@ pub struct ServerConfig {
     pub tools: Vec<ToolRule>,
     /// Tools with sealed fields.
     pub seals: Vec<(ToolName, ToolSeal)>,
+    /// Which proofs its callers give.
+    pub dpop: DpopRule,
+}
+
+/// `[dpop]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpopConfig {
+    /// What holds where a server says nothing else.
+    pub rule: DpopRule,
+    /// How old a proof may be.
+    pub window: Lifetime,
+}
+
+impl Default for DpopConfig {
+    /// A bound token needs its proof whatever is configured: this grants nothing.
+    fn default() -> Self {
+        Self {
+            rule: DpopRule {
+                required: DpopRequired::BoundTokens,
+                nonce: DpopNonce::Never,
+            },
+            window: Lifetime::from_secs(60),
+        }
+    }
+}
+
+/// Which proofs callers give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpopRule {
+    /// Who gives one.
+    pub required: DpopRequired,
+    /// Whether it has a nonce in it.
+    pub nonce: DpopNonce,
+}
+
+/// Of whom a proof is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpopRequired {
+    /// Of those whose token is bound to a key.
+    BoundTokens,
+    /// Of all: a token that is not bound is refused.
+    Always,
+}
+
+/// Whether a proof must carry a nonce of the gateway's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpopNonce {
+    /// It need not.
+    Never,
+    /// It must.
+    Always,
+}
+
+/// `[ephemeral]`
+#[derive(Clone, Debug)]
+pub struct EphemeralConfig {
+    /// The Redis that replicas share; without one, every process remembers for itself.
+    pub redis: Option<RedisConfig>,
+    /// Memory that ids may take in this process, in bytes.
+    pub memory: usize,
+}
+
+impl Default for EphemeralConfig {
+    fn default() -> Self {
+        Self {
+            redis: None,
+            memory: ephemeral::MEMORY,
+        }
+    }
+}
+
+/// `[ephemeral]` with a `redis:` URL.
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// Where its password is.
+    pub password: Option<SecretFrom>,
+    /// Certificates that are trusted for it.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[policy]`
@@ -226,6 +311,8 @@ pub struct StoreConfig {
 pub struct AuthorityConfig {
     /// Listening address.
     pub listen: String,
+    /// Address of the admin listener.
+    pub admin_listen: Option<String>,
     /// Its issuer identifier.
     pub issuer: Issuer,
     /// Lifetime of access tokens.
@@ -306,6 +393,12 @@ impl Config {
                 files.push(file);
             }
         }
+        if let Some(redis) = &self.ephemeral.redis {
+            if let Some(SecretFrom::File(file)) = &redis.password {
+                files.push(file);
+            }
+            files.extend(redis.ca_file.as_deref());
+        }
         if let Some(authority) = &self.authority {
             files.extend(authority.users.iter().map(|user| user.password_file.as_path()));
             files.extend(
@@ -353,6 +446,12 @@ impl Config {
                     credentials.iter_mut().for_each(|(file, _)| join(file));
                 }
             }
+        }
+        if let Some(redis) = &mut self.ephemeral.redis {
+            if let Some(SecretFrom::File(file)) = &mut redis.password {
+                join(file);
+            }
+            redis.ca_file.iter_mut().for_each(join);
         }
         if let Some(store) = &mut self.store
             && let Some(path) = store.url.strip_prefix("sqlite:")

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 mod keys;
+mod proofs;
+mod seal;
 
 /// What a key's value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub(super) struct Section {
     pub(super) sections: &'static [Section],
 }
 
+pub(super) const DPOP_REQUIRED: &[&str] = &["bound-tokens", "always"];
+pub(super) const DPOP_NONCE: &[&str] = &["never", "always"];
 pub(super) const CLEAR: &[&str] = &["refuse", "allow"];
 pub(super) const SESSION_CIPHERS: &[&str] = &["A256GCM", "C20P"];
 pub(super) const EFFECTS: &[&str] = &["read", "write", "irreversible"];
@@ -141,33 +145,6 @@ const fn named(
         sections,
     }
 }
-
-/// `[servers.tools.NAME.seal]`
-const SEAL: Section = once(
-    "seal",
-    "Fields of the tool that are encrypted between agent and gateway: see `sealed-payloads.md`.",
-    &[
-        key(
-            "arguments",
-            Kind::Texts,
-            Need::Absent("none"),
-            "JSON Pointers into the arguments, such as `/card/number`; `*` is every element or member.",
-        ),
-        key(
-            "result",
-            Kind::Texts,
-            Need::Absent("none"),
-            "JSON Pointers into the result, such as `/content/*/text` and `/structuredContent/balance`.",
-        ),
-        key(
-            "clear",
-            Kind::Word(CLEAR),
-            Need::Absent("refuse"),
-            "What a client that cannot seal gets: a refusal, or the tool in clear.",
-        ),
-    ],
-    &[],
-);
 
 /// The whole document.
 pub(super) const DOCUMENT: Section = once(
@@ -313,25 +290,28 @@ pub(super) const DOCUMENT: Section = once(
                     "Environment variable with that token. Not together with `credential_file`.",
                 ),
             ],
-            &[named(
-                "tools",
-                "One tool of the server, by its exact name.",
-                &[
-                    key(
-                        "effect",
-                        Kind::Word(EFFECTS),
-                        Need::Required,
-                        "What a call does: look, change, or change for good.",
-                    ),
-                    key(
-                        "scopes",
-                        Kind::Texts,
-                        Need::Absent("`{server}:{effect}`"),
-                        "Scopes that a call needs, all of them.",
-                    ),
-                ],
-                &[SEAL],
-            )],
+            &[
+                named(
+                    "tools",
+                    "One tool of the server, by its exact name.",
+                    &[
+                        key(
+                            "effect",
+                            Kind::Word(EFFECTS),
+                            Need::Required,
+                            "What a call does: look, change, or change for good.",
+                        ),
+                        key(
+                            "scopes",
+                            Kind::Texts,
+                            Need::Absent("`{server}:{effect}`"),
+                            "Scopes that a call needs, all of them.",
+                        ),
+                    ],
+                    &[seal::SECTION],
+                ),
+                proofs::OF_SERVER,
+            ],
         ),
         once(
             "policy",
@@ -352,6 +332,7 @@ pub(super) const DOCUMENT: Section = once(
             ],
             &[],
         ),
+        proofs::DPOP,
         once(
             "limits",
             "Bounds on what a caller may send.",
@@ -381,6 +362,7 @@ pub(super) const DOCUMENT: Section = once(
             )],
             &[],
         ),
+        proofs::EPHEMERAL,
         once(
             "authority",
             "The authorization server.",
@@ -390,6 +372,12 @@ pub(super) const DOCUMENT: Section = once(
                     Kind::Address,
                     Need::Required,
                     "Where the authority listens.",
+                ),
+                key(
+                    "admin_listen",
+                    Kind::Address,
+                    Need::Absent("no admin listener"),
+                    "Where the authority's `/healthz`, `/readyz` and `/metrics` are served. Keep it private.",
                 ),
                 key(
                     "public_url",

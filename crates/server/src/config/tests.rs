@@ -2,6 +2,7 @@
 
 use super::*;
 use portcullis_core::policy::Effect;
+use portcullis_core::time::Lifetime;
 
 const GOOD: &str = r#"
 version = 1
@@ -186,4 +187,81 @@ fn the_committed_page_is_the_generated_one() {
         reference_page(),
         "run: cargo run -- config schema --format markdown > docs/config.md"
     );
+}
+
+#[test]
+fn proofs_are_asked_for_as_the_server_says_and_otherwise_as_all_do() {
+    let config = Config::parse(GOOD).unwrap();
+    assert_eq!(config.dpop, DpopConfig::default());
+    assert_eq!(config.servers[0].dpop, config.dpop.rule);
+    let text = GOOD.replace(
+        "[servers.tools.find]",
+        "[servers.dpop]\nnonce = \"never\"\n[servers.tools.find]",
+    ) + "[dpop]\nrequired = \"always\"\nnonce = \"always\"\nwindow = \"20s\"\n";
+    let config = Config::parse(&text).unwrap();
+    assert_eq!(config.dpop.window, Lifetime::from_secs(20));
+    assert_eq!(
+        config.servers[0].dpop,
+        DpopRule {
+            required: DpopRequired::Always,
+            nonce: DpopNonce::Never
+        }
+    );
+    assert_eq!(config.dpop.rule.nonce, DpopNonce::Always);
+    let longer = GOOD.to_owned() + "[dpop]\nwindow = \"61s\"\n";
+    assert_eq!(findings(&longer).len(), 1);
+    assert!(Config::parse(&longer.replace("61s", "60s")).is_ok());
+}
+
+#[test]
+fn a_redis_is_said_without_its_password() {
+    let with = |section: &str| format!("{GOOD}[ephemeral]\n{section}\n");
+    assert!(Config::parse(GOOD).unwrap().ephemeral.redis.is_none());
+    assert!(
+        Config::parse(&with("url = \"memory:\""))
+            .unwrap()
+            .ephemeral
+            .redis
+            .is_none()
+    );
+    let mut config = Config::parse(&with(
+        "url = \"rediss://p@cache.example/1\"\npassword_file = \"p\"\nca_file = \"ca.pem\"\nmemory = \"40MiB\"",
+    ))
+    .unwrap();
+    config.relative_to(std::path::Path::new("/etc/portcullis"));
+    assert_eq!(config.ephemeral.memory, 40 << 20);
+    let redis = config.ephemeral.redis.clone().unwrap();
+    assert_eq!(redis.url.to_string(), "rediss://p@cache.example/1");
+    assert_eq!(redis.password, Some(SecretFrom::File("/etc/portcullis/p".into())));
+    assert_eq!(redis.ca_file, Some("/etc/portcullis/ca.pem".into()));
+    assert!(
+        config
+            .files()
+            .contains(&std::path::Path::new("/etc/portcullis/p"))
+    );
+    for (section, message) in [
+        (
+            "url = \"redis://:secret@cache.example\"",
+            "the password is written into the URL",
+        ),
+        (
+            "url = \"rediss://cache.example#insecure\"",
+            "fragments are not accepted",
+        ),
+        ("url = \"memcached://cache.example\"", "not the URL of a Redis"),
+        ("password_env = \"P\"", "and no Redis"),
+        (
+            "url = \"redis://cache.example\"\nca_file = \"ca.pem\"",
+            "without TLS",
+        ),
+        (
+            "url = \"redis://cache.example\"\npassword_env = \"P\"\npassword_file = \"p\"",
+            "are both given",
+        ),
+    ] {
+        let report = Config::parse(&with(section)).unwrap_err();
+        assert!(report.to_string().contains(message), "{section}: {report}");
+        assert!(!report.to_string().contains("secret"), "{report}");
+        assert_eq!(report.findings().len(), 1, "{report}");
+    }
 }

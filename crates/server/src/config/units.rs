@@ -27,6 +27,28 @@ pub(super) fn size(text: &str) -> Option<usize> {
     usize::try_from(number.checked_mul(bytes)?).ok()
 }
 
+/// As [`duration`] reads it, in the largest unit without a rest.
+pub(super) fn duration_text(length: Lifetime) -> String {
+    in_units(
+        length.as_secs(),
+        &[("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)],
+    )
+}
+
+/// As [`size`] reads it, in the largest unit without a rest.
+pub(super) fn size_text(bytes: usize) -> String {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    in_units(bytes, &[("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)])
+}
+
+fn in_units(number: u64, units: &[(&str, u64)]) -> String {
+    let unit = units.iter().find(|(_, size)| number.is_multiple_of(*size));
+    unit.map_or_else(
+        || number.to_string(),
+        |(unit, size)| format!("{}{unit}", number / size),
+    )
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(end);

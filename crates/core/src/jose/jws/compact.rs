@@ -7,6 +7,31 @@ use crate::jose::base64url::exceeds;
 use crate::jose::jwk::{SignatureHolds, VerificationKey};
 use crate::jose::{SignatureAlgorithm, base64url};
 
+/// The three parts of a token, each still in base64url, none empty.
+pub(super) struct Parts<'t> {
+    pub(super) header: &'t str,
+    pub(super) payload: &'t str,
+    pub(super) signing_input: &'t str,
+    pub(super) signature: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    pub(super) fn of(token: &'t str) -> Result<Self, Error> {
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(Error::NotCompact)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(Error::NotCompact)?;
+        // A fourth part leaves a dot in the payload, which is not base64url.
+        if header.is_empty() || payload.is_empty() || signature.is_empty() {
+            return Err(Error::NotCompact);
+        }
+        Ok(Self {
+            header,
+            payload,
+            signing_input,
+            signature,
+        })
+    }
+}
+
 /// A token that was read and not believed. Shows what is needed to find the key.
 pub struct Unverified<'t> {
     signing_input: &'t str,
@@ -21,12 +46,12 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// [`Error`], except for the two that need a key.
     pub fn parse(token: &'t str) -> Result<Self, Error> {
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(Error::NotCompact)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Error::NotCompact)?;
-        // A fourth part leaves a dot in the payload, which is not base64url.
-        if header.is_empty() || payload.is_empty() || signature.is_empty() {
-            return Err(Error::NotCompact);
-        }
+        let Parts {
+            header,
+            payload,
+            signing_input,
+            signature,
+        } = Parts::of(token)?;
         let header = Header::decode(header)?;
         if exceeds(payload, PAYLOAD_BYTES) {
             return Err(Error::TooLarge);
@@ -93,11 +118,12 @@ pub struct Verified<'u> {
 
 impl<'u> Verified<'u> {
     /// Takes the proof, so that a caller of this cannot have forgotten the check.
-    fn new(token: &'u Unverified<'_>, _holds: &SignatureHolds) -> Self {
-        Self {
-            payload: &token.payload,
-            typ: token.header.typ.as_deref(),
-        }
+    fn new(token: &'u Unverified<'_>, holds: &SignatureHolds) -> Self {
+        Self::of(&token.payload, token.header.typ.as_deref(), holds)
+    }
+
+    pub(super) fn of(payload: &'u [u8], typ: Option<&'u str>, _holds: &SignatureHolds) -> Self {
+        Self { payload, typ }
     }
 
     /// What was signed.

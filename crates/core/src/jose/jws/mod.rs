@@ -4,11 +4,13 @@
 //! Never: shows a payload whose signature was not checked, reads one serialisation where the other is expected.
 //!
 //! A token is read into [`Unverified`], which shows its header alone; [`Unverified::verify`] gives [`Verified`], which
-//! shows the payload. [`json::UnverifiedJson`] and [`json::VerifiedJson`] are the same for the JSON serialisations.
+//! shows the payload. [`json::UnverifiedJson`] and [`json::VerifiedJson`] are the same for the JSON serialisations. Only
+//! [`own_key`] reads a token that brings its own key.
 
 mod compact;
 mod header;
 pub mod json;
+pub mod own_key;
 mod sign;
 
 pub use compact::{Unverified, Verified};

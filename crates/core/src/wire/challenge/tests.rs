@@ -49,6 +49,21 @@ fn the_challenge_of_a_protected_resource() {
     assert_eq!(Challenge::bearer().to_header_value(), "Bearer");
 }
 
+/// RFC 9449 §7.2.
+#[test]
+fn two_schemes_in_one_header() {
+    let both = [
+        Challenge::bearer().with("scope", "a, DPoP b"),
+        Challenge::of(Scheme::Dpop).with("algs", "ES256 EdDSA"),
+    ];
+    let written = Challenge::join(&both);
+    assert_eq!(written, r#"Bearer scope="a, DPoP b", DPoP algs="ES256 EdDSA""#);
+    let read = Challenge::parse_all(&HeaderMap::from_iter([(WWW_AUTHENTICATE, written)]));
+    assert_eq!(read.unwrap(), both);
+    let bare = [Challenge::bearer(), Challenge::of(Scheme::Dpop)];
+    assert_eq!(Challenge::join(&bare), "Bearer, DPoP");
+}
+
 #[test]
 fn nothing_in_a_value_ends_the_string_or_the_header() {
     for (value, written) in [

@@ -1,0 +1,137 @@
+//! What a server asks of those who send it tokens, and the part of a proof's check that needs a memory and a secret.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use portcullis_core::identity::{Confirmation, HttpTarget, ProofHeld};
+use portcullis_core::ids::{Principal, ServerName};
+use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_core::wire::Scheme;
+
+use crate::nonce::NonceKey;
+use crate::reason::Reason;
+use crate::replay::{ReplayId, ReplayLog, Use};
+
+/// Which tokens a server takes. A token that is bound to a key or a certificate always needs its proof, whatever is said
+/// here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderConstraint {
+    /// Bearer tokens too: whoever holds one may use it.
+    None,
+    /// Those bound to a key that the sender proves (RFC 9449).
+    Dpop,
+    /// Those bound to the certificate of the connection (RFC 8705). No connection has one in this version, so no token is
+    /// taken.
+    Mtls,
+    /// Either of the two.
+    Either,
+}
+
+impl SenderConstraint {
+    /// Whether a token that was confirmed so is taken.
+    pub(crate) const fn takes(self, confirmation: Confirmation) -> bool {
+        match (self, confirmation) {
+            (Self::None, Confirmation::Bearer | Confirmation::Dpop(_))
+            | (Self::Dpop | Self::Either, Confirmation::Dpop(_)) => true,
+            (Self::Dpop | Self::Mtls | Self::Either, Confirmation::Bearer)
+            | (Self::Mtls, Confirmation::Dpop(_)) => false,
+        }
+    }
+
+    /// The schemes with which a token may come. RFC 8705 has none of its own: its tokens come as `Bearer`.
+    pub(crate) const fn schemes(self) -> &'static [Scheme] {
+        match self {
+            Self::None => &[Scheme::Bearer, Scheme::Dpop],
+            Self::Dpop | Self::Either => &[Scheme::Dpop],
+            Self::Mtls => &[Scheme::Bearer],
+        }
+    }
+}
+
+/// Whether a proof has to have a nonce of ours (RFC 9449 §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofNonce {
+    /// No: a proof is as young as the clock of its sender says.
+    Off,
+    /// Yes: a proof was made after we gave out its nonce, at most two minutes ago.
+    Required,
+}
+
+/// What one server asks of senders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderRules {
+    /// Which tokens.
+    pub constraint: SenderConstraint,
+    /// What proofs.
+    pub nonce: ProofNonce,
+}
+
+/// What all servers ask of senders, and what their proofs are checked with.
+pub struct Senders {
+    /// For servers that are not named below.
+    pub usual: SenderRules,
+    /// Servers with rules of their own.
+    pub servers: HashMap<ServerName, SenderRules>,
+    /// How long a proof is accepted after it was made, [`portcullis_core::identity::dpop::WINDOW`] at most.
+    pub window: Lifetime,
+    /// What nonces are made with.
+    pub nonce_key: NonceKey,
+    /// Remembers the proofs that were used. Replicas share one.
+    pub replays: Arc<dyn ReplayLog>,
+}
+
+impl Senders {
+    /// The rules of a server.
+    pub(crate) fn rules(&self, server: &ServerName) -> SenderRules {
+        self.servers.get(server).copied().unwrap_or(self.usual)
+    }
+
+    /// The nonce that proofs for this server should have next, if they need one.
+    pub(crate) fn nonce(&self, server: &ServerName, now: UnixTime) -> Option<HeaderValue> {
+        match self.rules(server).nonce {
+            ProofNonce::Off => None,
+            ProofNonce::Required => Some(self.nonce_key.nonce(now)),
+        }
+    }
+
+    /// RFC 9449 §4.3, check 10: the nonce, where one is needed. It is needed also where the memory of used proofs begins
+    /// after the proof was made, as it does when a process starts: only a nonce that was given out since then shows that
+    /// this is no proof that was used before.
+    pub(crate) fn check_nonce(
+        &self,
+        proof: &ProofHeld,
+        server: &ServerName,
+        now: UnixTime,
+    ) -> Result<(), Reason> {
+        let given_out = proof
+            .nonce()
+            .and_then(|nonce| self.nonce_key.given_out(nonce, now));
+        let needed = match self.rules(server).nonce {
+            ProofNonce::Off => false,
+            ProofNonce::Required => true,
+        };
+        let since = self.replays.since();
+        let forgotten = proof.issued() < since && given_out.is_none_or(|given_out| given_out < since);
+        if forgotten || (needed && given_out.is_none()) {
+            Err(Reason::NonceNeeded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Uses the proof up (RFC 9449 §11.1). The last check of all: only for who is verified is anything remembered.
+    pub(crate) async fn spend(
+        &self,
+        proof: &ProofHeld,
+        principal: &Principal,
+        target: &HttpTarget,
+        now: UnixTime,
+    ) -> Result<(), Reason> {
+        let id = ReplayId::dpop(proof.key(), proof.jti(), target.as_str()).sent_by(principal);
+        match self.replays.first_use(id, proof.until(), now).await? {
+            Use::First => Ok(()),
+            Use::Again => Err(Reason::ProofReplayed),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From the head of a request to whom it proves.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use portcullis_core::identity::{Failed, VerifiedIdentity, dpop};
+use portcullis_core::ids::TokenId;
+use portcullis_core::time::UnixTime;
+use portcullis_core::wire::{Presented, Proof};
+
+use super::Guard;
+use crate::cache::Remembered;
+use crate::endpoint::Endpoint;
+use crate::reason::Reason;
+
+/// Why nobody was identified, and the token that was shown, where its issuer vouches for it.
+pub(super) struct Unidentified {
+    pub(super) reason: Reason,
+    pub(super) token: Option<TokenId>,
+}
+
+impl From<Reason> for Unidentified {
+    fn from(reason: Reason) -> Self {
+        Self { reason, token: None }
+    }
+}
+
+impl Guard {
+    pub(super) async fn identify(
+        &self,
+        endpoint: &Endpoint,
+        head: &Parts,
+    ) -> Result<Arc<VerifiedIdentity>, Unidentified> {
+        self.settings.public_host.check(&head.uri, &head.headers)?;
+        let presented = Presented::parse(&head.headers, head.uri.query()).map_err(Reason::from)?;
+        let now = self.settings.clock.now();
+        let (token, proof) = match &presented {
+            Presented::Absent => return Err(Reason::NoCredential.into()),
+            Presented::Bearer(token) => (token, None),
+            Presented::Dpop { token, proof } => (token, Some(proof)),
+        };
+        let held = self.verifier.verify(token, endpoint.resource(), now).await?;
+        let who = match proof {
+            None => held.alone().map_err(Reason::from),
+            Some(proof) => self.proven(endpoint, head, &held, proof, now).await,
+        };
+        let senders = &self.settings.senders;
+        who.and_then(|who| {
+            if senders
+                .rules(endpoint.server())
+                .constraint
+                .takes(who.confirmation())
+            {
+                Ok(who)
+            } else {
+                Err(Failed::NotConstrained.into())
+            }
+        })
+        .map_err(|reason| Unidentified {
+            reason,
+            token: Some(held.vouched.token_id().clone()),
+        })
+    }
+
+    /// The sender of a token that is bound to a key, by a proof that was never seen before (RFC 9449 §4.3). The proof is
+    /// used up last, when nothing else can go wrong.
+    async fn proven(
+        &self,
+        endpoint: &Endpoint,
+        head: &Parts,
+        held: &Remembered,
+        proof: &Proof,
+        now: UnixTime,
+    ) -> Result<Arc<VerifiedIdentity>, Reason> {
+        let senders = &self.settings.senders;
+        // The token alone says whether a proof could help.
+        let token = held.vouched.proven_by().ok_or(Failed::NotBound)?;
+        let proof = dpop::Candidate::parse(proof)?;
+        let key = proof.key(held.proof_key.get())?;
+        let expected = dpop::Expected {
+            method: head.method.as_str(),
+            target: endpoint.target(),
+            token: Some(token),
+            window: senders.window,
+            now,
+        };
+        let proof = proof.verify(&key, &expected)?;
+        let who = held.vouched.confirm(Some(&proof))?;
+        held.proof_key.get_or_init(|| key);
+        senders.check_nonce(&proof, endpoint.server(), now)?;
+        senders
+            .spend(&proof, who.principal(), endpoint.target(), now)
+            .await?;
+        Ok(Arc::new(who))
+    }
+}
