@@ -135,7 +135,7 @@ impl Summary {
     }
 }
 
-/// A promise of the [planner](super::plan) that was broken.
+/// A promise of the [planner](super::plan()) that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// From when.
