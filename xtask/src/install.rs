@@ -42,6 +42,12 @@ const COMMANDS: &[(&str, &[&str], &[&str])] = &[
         &["libtss2-tcti-tabrmd0"],
     ),
     ("openssl", &["version"], &["openssl"]),
+    // What replicas share their keys in. Debian keeps its programs beside each other, and off the path.
+    (
+        "sh",
+        &["-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"],
+        &["postgresql"],
+    ),
     // What replicas share their replay log in.
     ("redis-server", &["--version"], &["redis-server"]),
 ];
@@ -118,8 +124,8 @@ pub(crate) fn run(repository: &Repository) -> Outcome {
     Ok(())
 }
 
-/// Test vectors are not installed and not in the repository: says whether they are here, because a test that passes says
-/// nothing.
+/// Test vectors are not installed and not in the repository: says whether they are here. At the end of the tests each file
+/// that was not run is named.
 fn vectors(repository: &Repository) {
     let folder = env::var_os("PORTCULLIS_VECTORS")
         .map_or_else(|| repository.path("../shared/vectors"), std::path::PathBuf::from);
@@ -128,31 +134,34 @@ fn vectors(repository: &Repository) {
     } else {
         terminal::say(
             "test vectors: NOT here, so the tests `vectors::` run nothing. Put them into a folder and name it in \
-             PORTCULLIS_VECTORS; where each file is from: cargo test -p portcullis-core --test it vectors -- --nocapture",
+             PORTCULLIS_VECTORS",
         );
     }
 }
 
-fn packages() -> Outcome {
-    let missing: Vec<_> = COMMANDS
+/// What the tests need and this machine lacks, with the packages that bring it.
+pub(crate) fn missing() -> Vec<(&'static str, &'static [&'static str])> {
+    COMMANDS
         .iter()
         .filter(|(command, question, _)| !Program::new(command).args(*question).works())
-        .collect();
+        .map(|(command, _, packages)| match *command {
+            // A question about a file, asked through the shell: the package is the better name.
+            "sh" => (packages.first().copied().unwrap_or(*command), *packages),
+            _ => (*command, *packages),
+        })
+        .collect()
+}
+
+fn packages() -> Outcome {
+    let missing = missing();
     if missing.is_empty() {
         terminal::say("commands: all there");
         return Ok(());
     }
-    let names: Vec<_> = missing
-        .iter()
-        .map(|(command, _, packages)| match *command {
-            // A question about a file, asked through the shell: the package is the better name.
-            "sh" => packages.first().copied().unwrap_or(*command),
-            _ => *command,
-        })
-        .collect();
+    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
     let packages: Vec<_> = missing
         .iter()
-        .flat_map(|(_, _, packages)| *packages)
+        .flat_map(|(_, packages)| *packages)
         .copied()
         .collect();
     terminal::say(&format!(

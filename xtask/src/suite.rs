@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every check of the project, in order, each with its name and its time. The first that does not
 //! hold ends the run.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::time::Instant;
 
 use crate::failure::{Failure, Outcome};
@@ -12,6 +14,10 @@ use crate::{architecture, conformance, fuzz, install, rules, terminal};
 const SMOKE_SECONDS: u64 = 4;
 /// The tests that need published packages, a browser and minutes.
 const REAL_CLIENTS: &str = "real_client_";
+/// How a test begins the line that says what it did not run and how to get it.
+const NOT_RUN: &str = "not run: ";
+/// With this at `1` a test passes whose parts are missing.
+const ALLOW_MISSING: &str = "PORTCULLIS_ALLOW_MISSING";
 
 /// How much of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +77,7 @@ const STEPS: &[(&str, Extent, Check)] = &[
             .within(repository.root())
             .run()
     }),
+    ("what was not run", Extent::Quick, not_run),
     ("conformance suite", Extent::Whole, |repository, _| {
         conformance::run(repository)
     }),
@@ -140,4 +147,69 @@ fn tests(repository: &Repository, extent: Extent) -> Outcome {
         arguments.extend(["--", "--skip", REAL_CLIENTS]);
     }
     cargo(repository, &arguments)
+}
+
+/// Names what passed without having run, and how to get it: a test that passes says nothing, and files that are not here are
+/// not in the repository either.
+fn not_run(repository: &Repository, extent: Extent) -> Outcome {
+    // As they were built for the tests above, so that nothing is built again.
+    let vectors = [
+        "test",
+        "--locked",
+        "--workspace",
+        "--test",
+        "it",
+        "--quiet",
+        "vectors::",
+    ];
+    let said = Program::cargo()
+        .args(vectors)
+        .args(["--", "--nocapture"])
+        .within(repository.root())
+        .output()?;
+    let mut lines: Vec<String> = told(&said).into_iter().map(str::to_owned).collect();
+    if env::var_os(ALLOW_MISSING).is_some_and(|value| value == "1") {
+        for (name, packages) in install::missing() {
+            lines.push(format!(
+                "{NOT_RUN}what needs {name}. To run it: apt-get install {}",
+                packages.join(" ")
+            ));
+        }
+    }
+    if extent == Extent::Quick {
+        lines.push(format!(
+            "{NOT_RUN}the tests {REAL_CLIENTS}*, the conformance suite, the fuzz targets. To run them: cargo xtask test"
+        ));
+    }
+    if lines.is_empty() {
+        terminal::say("nothing: every file of test vectors is here, and so is every part");
+    }
+    for line in lines {
+        terminal::say(&line);
+    }
+    Ok(())
+}
+
+/// Each once: a file is named by its own test and by the one that knows them all. With one thread what a test says is on the
+/// line that names it.
+fn told(said: &str) -> BTreeSet<&str> {
+    said.lines()
+        .filter_map(|line| line.get(line.find(NOT_RUN)?..))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_did_not_run_is_told_once_for_each_file() {
+        let said = "running 3 tests\nnot run: a.json. It is from A\n.not run: b.json. It is from B\n..\n\
+                    test vectors::b ... not run: b.json. It is from B\n92 files are there and run\n";
+        let told: Vec<_> = told(said).into_iter().collect();
+        assert_eq!(
+            told,
+            ["not run: a.json. It is from A", "not run: b.json. It is from B"]
+        );
+    }
 }

@@ -17,7 +17,11 @@ use crate::rings;
 
 /// Follows the authority's ring, if it is on the shelf that this process uses, for as long as the process runs. Whoever
 /// cannot read the shelf must not start: a revoked key would count.
-pub(crate) fn follow(config: &Config, world: &World, issuers: &[TrustedIssuer]) -> Result<(), Failure> {
+pub(crate) fn follow(
+    config: &Config,
+    world: &World,
+    issuers: &[TrustedIssuer],
+) -> Result<Arc<Watcher>, Failure> {
     let [shelf] = rings::shelves(config, ["authority"])?;
     let ledger = Arc::new(rings::ledger(config, "authority")?);
     let watcher = Watcher::open(Arc::clone(&shelf), ledger).map_err(cannot("read the authority's keys"))?;
@@ -25,6 +29,7 @@ pub(crate) fn follow(config: &Config, world: &World, issuers: &[TrustedIssuer]) 
         .spawn(world.stop.clone())
         .map_err(cannot("follow the authority's keys"))?;
     let issuers = issuers.to_vec();
+    let followed = Arc::clone(&watcher);
     let mut changes = watcher.changes();
     withdraw(&issuers, &*shelf, &watcher.revoked());
     tokio::spawn(async move {
@@ -34,7 +39,7 @@ pub(crate) fn follow(config: &Config, world: &World, issuers: &[TrustedIssuer]) 
             let _lost = offload::run(move || withdraw(&issuers, &*shelf, &revoked)).await;
         }
     });
-    Ok(())
+    Ok(followed)
 }
 
 /// Tells the issuers that the ring's certificates name; a ring whose certificates cannot be read is everybody's.

@@ -119,8 +119,9 @@ pub(super) async fn revoke(args: &Revoke, out: &mut dyn Write) -> Result<(), Fai
         write_text(&changes, out)?;
         writeln!(
             out,
-            "everything made with {} is void; servers on the same keys follow within a second, and verifiers elsewhere \
-             when their copy of the JWK Set ends, in five minutes at most",
+            "everything made with {} is void; servers on the same keys follow within a second. Gateways elsewhere follow \
+             within six minutes while they can fetch the JWK Set, and go on with their copy for up to 24 hours while they \
+             cannot: restart those",
             args.kid
         )?;
     }

@@ -63,7 +63,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(
         out,
         "\nKeys that are yet to be made are called sig-new-0001, enc-new-0001 and so on. A step comes with the first \
-         look after its time: at once while a server runs."
+         look after its time: at once while a server runs. \"Every verifier knows it\" is said of those that ask the servers for \
+         the JWK Set; copies elsewhere, as of `keys publish`, have to be renewed sooner than that."
     )?;
     Ok(())
 }

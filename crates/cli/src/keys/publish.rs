@@ -32,10 +32,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         let path = ring::publish(&*ring.shelf, &dir, rings.now()).map_err(refused)?;
         writeln!(out, "{}", path.display())?;
     }
+    let maturity = rings.policy()?.maturity();
     // On standard error, so that scripts get the paths alone.
     drop(writeln!(
         std::io::stderr(),
-        "serve it as application/jwk-set+json with `Cache-Control: public, max-age=300`, and publish again after each change of keys"
+        "serve it as application/jwk-set+json with `Cache-Control: public, max-age=300`, and publish again on a timer: a new key \
+         may sign {maturity} after it is staged, and servers do not wait for this copy"
     ));
     Ok(())
 }

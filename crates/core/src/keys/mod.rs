@@ -5,7 +5,43 @@
 //!
 //! A key has one purpose for life: NIST SP 800-57 part 1 §5.2 forbids one key for both. What holds a private key is a
 //! [`TokenSigner`](crate::jose::jws::TokenSigner) or a [`PayloadOpener`](crate::jose::jwe::PayloadOpener) and never
-//! both; [`Signing`] and [`Sealing`] name the purposes where keys are made and kept.
+//! both; [`Signing`] and [`Sealing`] name the purposes where keys are made and kept. Each goes where it is wanted:
+//!
+//! ```
+//! use portcullis_core::jose::{jwe::PayloadOpener, jws::TokenSigner};
+//!
+//! fn sign(_: &dyn TokenSigner) {}
+//! fn open(_: &dyn PayloadOpener) {}
+//!
+//! fn each_for_its_own(signer: &dyn TokenSigner, opener: &dyn PayloadOpener) {
+//!     sign(signer);
+//!     open(opener);
+//! }
+//! ```
+//!
+//! and nowhere else. A signing key opens nothing:
+//!
+//! ```compile_fail,E0308
+//! use portcullis_core::jose::{jwe::PayloadOpener, jws::TokenSigner};
+//!
+//! fn open(_: &dyn PayloadOpener) {}
+//!
+//! fn crossed(signer: &dyn TokenSigner) {
+//!     open(signer);
+//! }
+//! ```
+//!
+//! and an encryption key signs nothing:
+//!
+//! ```compile_fail,E0308
+//! use portcullis_core::jose::{jwe::PayloadOpener, jws::TokenSigner};
+//!
+//! fn sign(_: &dyn TokenSigner) {}
+//!
+//! fn crossed(opener: &dyn PayloadOpener) {
+//!     sign(opener);
+//! }
+//! ```
 
 mod certificate;
 mod document;

@@ -7,10 +7,12 @@
 //! What is promised, while no two readings of clocks differ from the time between them by more than `clock_skew`, and
 //! plans are carried out at least every [`RotationPolicy::longest_gap`]:
 //! - there is always exactly one primary of each purpose, and its certificate is valid;
-//! - no verifier meets a key that it cannot know, and no token outlives the key that verifies it;
+//! - no verifier meets a key that it cannot know, and no token outlives the key that verifies it, after [`rotate_now`] too;
+//!   all but the first key, a replacement for a revoked one, and, where a revocation took the staged key, the next one;
 //! - three keys of a purpose at most, more only through [`rotate_now`], which stops at [`MOST_KEYS`]; the planner itself
 //!   may stage one more after it.
 //!
+//! After a revocation the promises hold if plans are carried out without gaps until the next key was staged and promoted.
 //! After a longer gap, or a clock that was far off, there is a primary again with the first plan; where no key is left
 //! that verifiers know, it is one that they learn by fetching the JWK Set.
 

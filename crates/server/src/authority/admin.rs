@@ -28,9 +28,11 @@ pub(super) fn routes(authority: &Authority, readiness: Arc<dyn Readiness>) -> Ro
 
 impl Endpoints for Admin {
     /// Without its record no token is issued. A key that does not sign now is told to whoever asks for a token: the
-    /// published keys have to be served meanwhile.
+    /// published keys have to be served meanwhile. With a shelf that cannot be read it goes on with the keys that it knows,
+    /// but others that can read it are to be asked.
     fn ready(&self) -> Result<(), &'static str> {
-        self.readiness.ready()
+        self.readiness.ready()?;
+        self.keyring.is_followed()
     }
 
     fn metrics(&self) -> String {

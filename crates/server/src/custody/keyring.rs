@@ -25,6 +25,7 @@ use super::change::{KeyChange, changes_since, states_of};
 use super::list::{KeyDescription, describe};
 use super::maker::{Maker, RingSettings, checked, jwks_of};
 use super::opened::{AbsentOpener, AbsentSigner, CountedOpener, CountedSigner};
+use super::rotator::Sight;
 use super::shelf::{Cause, Folder, KeyPurpose, KeyRecord, Shelved};
 use super::transition::{Urgency, Wanted};
 use super::uses::Uses;
@@ -38,6 +39,8 @@ pub struct Keyring {
     changed: watch::Sender<u64>,
     /// Changes that are not on record yet.
     unrecorded: Mutex<Vec<KeyChange>>,
+    /// Of the shelf.
+    sight: Sight,
 }
 
 /// All of a ring at one moment.
@@ -142,6 +145,7 @@ impl Keyring {
             snapshot: ArcSwap::from_pointee(snapshot),
             changed,
             unrecorded: Mutex::new(unrecorded),
+            sight: Sight::default(),
         }))
     }
 
@@ -254,8 +258,29 @@ impl Keyring {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the shelf was read when it was last looked at. While it is not, the keys stay as they were, and what others
+    /// change, a revocation too, is not known here.
+    ///
+    /// # Errors
+    /// The stable code of why not.
+    pub fn is_followed(&self) -> Result<(), &'static str> {
+        self.sight.is_clear()
+    }
+
+    /// Takes over what others changed. Tells what there was to take over.
+    pub(super) fn follow(&self, now: UnixTime) -> Result<Stale, Error> {
+        let looked = self.is_stale().and_then(|stale| {
+            if stale == Stale::Moved {
+                self.reload(now)?;
+            }
+            Ok(stale)
+        });
+        self.sight.note(&looked);
+        looked
+    }
+
     /// Whether the shelf moved on, or a key stopped working since it was opened. Cheap.
-    pub(super) fn is_stale(&self) -> Result<Stale, Error> {
+    fn is_stale(&self) -> Result<Stale, Error> {
         let snapshot = self.snapshot.load();
         if self.maker.shelf().generation()? != snapshot.shelved.generation {
             return Ok(Stale::Moved);

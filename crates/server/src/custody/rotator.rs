@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use portcullis_core::audit::{Event, KeyUse};
 use portcullis_core::ids::KeyId;
 use portcullis_core::random::SecureRandom;
@@ -22,8 +23,11 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 const PLAN: Duration = Duration::from_secs(10);
 /// How often the uses of keys go on record.
 const USES: Duration = Duration::from_secs(60);
-/// Longest wait after failures that follow each other.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait after failures to do what is due. There are days for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait after failures to follow a shelf. With one answer's longest wait it is less than
+/// [`NOTICE`](portcullis_core::keys::NOTICE), which counts from when the shelf answers again.
+pub(super) const FOLLOW: Duration = Duration::from_secs(2);
 /// A place for private keys that does not answer is asked again this often: signing stands still until it does.
 const REOPEN: Duration = Duration::from_secs(2);
 
@@ -75,7 +79,7 @@ impl Rotator {
 
     async fn run(self, stop: CancellationToken) {
         let mut counted = BTreeMap::new();
-        let (mut reload, mut plan) = (Backoff::default(), Backoff::default());
+        let (mut reload, mut plan) = (Backoff::up_to(FOLLOW), Backoff::up_to(PATIENCE));
         let (mut reopened, mut planned, mut used) = (None::<Instant>, Instant::now(), Instant::now());
         self.record_changes().await;
         loop {
@@ -104,9 +108,8 @@ impl Rotator {
 
     /// Takes over what others changed, and opens again what failed.
     fn follow(&self, reopened: &mut Option<Instant>) -> Result<(), Error> {
-        match self.keyring.is_stale()? {
-            Stale::No => Ok(()),
-            Stale::Moved => self.keyring.reload(self.clock.now()),
+        match self.keyring.follow(self.clock.now())? {
+            Stale::No | Stale::Moved => Ok(()),
             Stale::Failed => {
                 if reopened.is_some_and(|last| last.elapsed() < REOPEN) {
                     return Ok(());
@@ -152,13 +155,22 @@ impl std::fmt::Debug for Rotator {
 }
 
 /// Waits longer after each failure, and logs the first and then fewer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backoff {
+    longest: Duration,
     failures: u32,
     not_before: Option<Instant>,
 }
 
 impl Backoff {
+    pub(super) const fn up_to(longest: Duration) -> Self {
+        Self {
+            longest,
+            failures: 0,
+            not_before: None,
+        }
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.not_before.is_none_or(|due| Instant::now() >= due)
     }
@@ -169,13 +181,17 @@ impl Backoff {
                 if self.failures > 0 {
                     tracing::info!("could {what} again");
                 }
-                *self = Self::default();
+                *self = Self::up_to(self.longest);
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let wait = POLL
                     .saturating_mul(1 << self.failures.min(8))
-                    .min(if error.may_pass() { REOPEN } else { PATIENCE });
+                    .min(if error.may_pass() {
+                        REOPEN.min(self.longest)
+                    } else {
+                        self.longest
+                    });
                 self.not_before = Some(Instant::now() + wait);
                 if self.failures.is_power_of_two() {
                     tracing::warn!(
@@ -186,5 +202,59 @@ impl Backoff {
                 }
             }
         }
+    }
+}
+
+/// Whether the last look at a shelf was a good one, for `/readyz`.
+#[derive(Debug, Default)]
+pub(super) struct Sight(ArcSwapOption<&'static str>);
+
+impl Sight {
+    pub(super) fn note<T>(&self, looked: &Result<T, Error>) {
+        let trouble = looked.as_ref().err().map(|error| Arc::new(error.code()));
+        self.0.store(trouble);
+    }
+
+    /// The code of what went wrong.
+    pub(super) fn is_clear(&self) -> Result<(), &'static str> {
+        match self.0.load().as_deref() {
+            None => Ok(()),
+            Some(code) => Err(code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::keys::NOTICE;
+
+    use super::*;
+    use crate::custody::shelf;
+
+    #[test]
+    fn however_often_a_shelf_failed_it_is_looked_at_again_in_time_to_notice() {
+        let mut backoff = Backoff::up_to(FOLLOW);
+        for _ in 0..100 {
+            let error = Error::Store {
+                place: "a database".to_owned(),
+                detail: "it is away".to_owned(),
+            };
+            backoff.note("follow the keys", Err(error));
+            assert!(backoff.not_before.unwrap() <= Instant::now() + FOLLOW);
+        }
+        let look = POLL + FOLLOW + shelf::ANSWER;
+        assert!(look < Duration::from_secs(NOTICE.as_secs()), "{look:?}");
+        backoff.note("follow the keys", Ok(()));
+        assert!(backoff.is_due());
+    }
+
+    #[test]
+    fn a_look_that_failed_is_told_until_one_did_not() {
+        let sight = Sight::default();
+        assert_eq!(sight.is_clear(), Ok(()));
+        sight.note::<()>(&Err(Error::Busy("a folder".to_owned())));
+        assert_eq!(sight.is_clear(), Err("keys.busy"));
+        sight.note(&Ok(()));
+        assert_eq!(sight.is_clear(), Ok(()));
     }
 }

@@ -23,6 +23,7 @@ mod authority;
 mod emergency;
 mod ledger;
 mod operator;
+pub(crate) mod postgres;
 pub(crate) mod rings;
 
 const IDENTITY: &str = "http://127.0.0.1:8421";

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::{States, states_of};
 use super::keyring::revoked;
-use super::rotator::{Backoff, POLL};
+use super::rotator::{Backoff, FOLLOW, POLL, Sight};
 use super::shelf::Shelf;
 use super::{Error, Ledger};
 
@@ -21,6 +21,7 @@ pub struct Watcher {
     ledger: Arc<Ledger>,
     seen: ArcSwap<Seen>,
     changed: watch::Sender<u64>,
+    sight: Sight,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl Watcher {
             ledger,
             seen: ArcSwap::from_pointee(seen),
             changed,
+            sight: Sight::default(),
         }))
     }
 
@@ -78,7 +80,7 @@ impl Watcher {
     }
 
     async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(FOLLOW);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -95,6 +97,20 @@ impl Watcher {
     /// # Errors
     /// [`Error`]: the shelf cannot be read; what was seen last stays.
     pub fn look(&self) -> Result<(), Error> {
+        let looked = self.take_over();
+        self.sight.note(&looked);
+        looked
+    }
+
+    /// Whether the last look was a good one. While it is not, a key that was revoked since is not void here.
+    ///
+    /// # Errors
+    /// The stable code of why not.
+    pub fn is_followed(&self) -> Result<(), &'static str> {
+        self.sight.is_clear()
+    }
+
+    fn take_over(&self) -> Result<(), Error> {
         if self.shelf.generation()? == self.seen.load().generation {
             return Ok(());
         }

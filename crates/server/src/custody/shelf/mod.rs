@@ -16,6 +16,8 @@ use std::fmt;
 pub use folder::Folder;
 pub(super) use record::Shape as RecordShape;
 pub use record::{Cause, KeyPurpose, KeyRecord, Revocation};
+#[cfg(test)]
+pub(super) use table::ANSWER;
 pub use table::{Database, Table};
 
 use super::Error;

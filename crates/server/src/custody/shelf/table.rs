@@ -27,9 +27,10 @@ use crate::custody::Error;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for another writer of an SQLite file.
-const BUSY: Duration = Duration::from_secs(10);
-/// Longest wait for one answer.
-const ANSWER: Duration = Duration::from_secs(20);
+const BUSY: Duration = Duration::from_secs(5);
+/// Longest wait for one answer: with the longest wait between two looks it is less than
+/// [`NOTICE`](portcullis_core::keys::NOTICE).
+pub(in crate::custody) const ANSWER: Duration = Duration::from_secs(7);
 /// How long a lease lasts whose holder was never heard of again. A hardware module takes seconds for a key.
 const LEASE_MILLIS: i64 = 60_000;
 /// Connections at most: a ring is read often and in small.
@@ -92,26 +93,6 @@ impl Database {
     #[must_use]
     pub fn is_postgres(url: &str) -> bool {
         url.starts_with("postgres:") || url.starts_with("postgresql:")
-    }
-
-    /// Removes the tables of this prefix, with all keys in them.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn drop_tables(&self) -> Result<(), Error> {
-        self.run(|pool, sql| async move {
-            for statement in [sql.drop_keys, sql.drop_rings] {
-                match &pool {
-                    Pool::Sqlite(pool) => {
-                        sqlx::query(AssertSqlSafe(statement)).execute(pool).await?;
-                    }
-                    Pool::Postgres(pool) => {
-                        sqlx::query(AssertSqlSafe(statement)).execute(pool).await?;
-                    }
-                }
-            }
-            Ok(())
-        })
     }
 
     fn run<T, F>(&self, work: impl FnOnce(Pool, Sql) -> F) -> Result<T, Error>
@@ -202,8 +183,6 @@ fn without_password(url: &str) -> String {
 struct Sql {
     make_rings: String,
     make_keys: String,
-    drop_rings: String,
-    drop_keys: String,
     generation: String,
     read: String,
     begin_ring: String,
@@ -231,8 +210,6 @@ impl Sql {
                 "CREATE TABLE IF NOT EXISTS {keys} (ring TEXT NOT NULL, kid TEXT NOT NULL, record TEXT NOT NULL, \
                  PRIMARY KEY (ring, kid))"
             ),
-            drop_rings: format!("DROP TABLE IF EXISTS {rings}"),
-            drop_keys: format!("DROP TABLE IF EXISTS {keys}"),
             generation: format!("SELECT generation FROM {rings} WHERE ring = $1"),
             // One statement sees one moment, in both databases.
             read: format!(

@@ -12,6 +12,7 @@ use portcullis_core::time::{Lifetime, UnixTime};
 
 use super::*;
 use crate::custody::Error;
+use crate::custody::tests::postgres::Postgres;
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_255_200);
 
@@ -183,45 +184,19 @@ fn a_table_in_sqlite_keeps_the_contract() {
     contract(|| Arc::new(Table::new(Database::open(&url, "").unwrap(), "authority")));
 }
 
-/// The address of a PostgreSQL to test with, and a prefix that nobody else has.
-fn postgres() -> Option<(String, String)> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests are told of other servers by the environment"
-    )]
-    let named = std::env::var("PORTCULLIS_TEST_POSTGRES").ok();
-    let url = named
-        .clone()
-        .unwrap_or_else(|| "postgres://postgres@127.0.0.1:5432/test".to_owned());
-    let mut random = [0; 8];
-    portcullis_core::random::SecureRandom::fill(&portcullis_net::random::System, &mut random).unwrap();
-    let prefix = format!("t{:016x}_", u64::from_be_bytes(random));
-    match Database::open(&url, &prefix) {
-        Ok(_) => Some((url, prefix)),
-        Err(error) if named.is_none() => {
-            eprintln!(
-                "NOT RUN: key rings in PostgreSQL. {error}. Start one on 127.0.0.1:5432 with database `test`, or name \
-                 one in PORTCULLIS_TEST_POSTGRES."
-            );
-            None
-        }
-        Err(error) => panic!("the PostgreSQL of PORTCULLIS_TEST_POSTGRES cannot be used: {error}"),
-    }
-}
-
-struct Dropped(Arc<Database>);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.drop_tables().unwrap();
-    }
-}
-
 #[test]
 fn a_table_in_postgresql_keeps_the_contract() {
-    let Some((url, prefix)) = postgres() else { return };
-    let _dropped = Dropped(Database::open(&url, &prefix).unwrap());
-    contract(|| Arc::new(Table::new(Database::open(&url, &prefix).unwrap(), "gateway")));
+    let Some(server) = Postgres::start() else { return };
+    let prefix = "team_a_";
+    contract(|| {
+        Arc::new(Table::new(
+            Database::open(server.url(), prefix).unwrap(),
+            "gateway",
+        ))
+    });
+    // Others have tables of their own.
+    let other = Table::new(Database::open(server.url(), "team_b_").unwrap(), "gateway");
+    assert_eq!(other.read().unwrap(), Shelved::default());
 }
 
 #[test]

@@ -83,3 +83,33 @@ fn a_staged_key_takes_the_place_though_nothing_can_be_made() {
     let error = revoke_alone(&alone, ring.signer().kid(), " ", "", NOW).unwrap_err();
     assert!(error.to_string().contains("say why"), "{error}");
 }
+
+#[test]
+fn with_every_key_revoked_and_none_made_there_is_no_set_to_keep_and_the_next_key_is_published() {
+    let house = House::in_folder();
+    let ring = house.start(NOW);
+    house.away.store(true, Ordering::SeqCst);
+    let shelf = Folder::existing(&house.data.ring());
+    let alone = Alone {
+        role: "authority",
+        shelf: &shelf,
+        policy: RotationPolicy::default(),
+        ledger: None,
+    };
+    for key in ring.describe() {
+        let revoked = revoke_alone(&alone, &key.kid, "stolen", "the HSM is away", NOW).unwrap();
+        assert!(matches!(
+            revoked,
+            Revoked::Now {
+                unreplaced: Some(_),
+                ..
+            }
+        ));
+    }
+    ring.reload(NOW).unwrap();
+    assert!(ring.jwks().is_empty(), "answered with 503, see `JwksPage`");
+    assert!(ring.signer().sign(b"x").is_err());
+    house.away.store(false, Ordering::SeqCst);
+    ring.advance(NOW, &System).unwrap();
+    assert!(verifies(&ring, &ring.jwks()));
+}

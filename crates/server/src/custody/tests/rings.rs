@@ -17,6 +17,7 @@ use super::*;
 use crate::custody::backend::{BackendError, FileBackend, KeyBackend, NewKey};
 use crate::custody::ring::{Operator, open_for_operator};
 use crate::custody::shelf::{Database, Folder, KeyPurpose, Shelf, Table};
+use crate::custody::tests::postgres::Postgres;
 
 /// Longest that a test waits for what another thread does. No measure of anything.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -130,6 +131,8 @@ pub(crate) struct House {
     pub(super) data: Data,
     pub(crate) away: Arc<AtomicBool>,
     database: Option<String>,
+    /// Lives as long as the house.
+    _server: Option<Postgres>,
 }
 
 impl House {
@@ -138,7 +141,18 @@ impl House {
             data: Data::new(),
             away: Arc::default(),
             database: None,
+            _server: None,
         }
+    }
+
+    /// `None` where there is no PostgreSQL and that is allowed.
+    fn in_postgres() -> Option<Self> {
+        let server = Postgres::start()?;
+        Some(Self {
+            database: Some(server.url().to_owned()),
+            _server: Some(server),
+            ..Self::in_folder()
+        })
     }
 
     fn in_sqlite() -> Self {
@@ -148,6 +162,7 @@ impl House {
             data,
             away: Arc::default(),
             database,
+            _server: None,
         }
     }
 
@@ -293,7 +308,12 @@ fn four_that_race_at_an_empty_shelf_make_one_set_of_keys() {
 
 #[test]
 fn what_one_rotates_the_other_notices() {
-    for house in [House::in_folder(), House::in_sqlite()] {
+    let houses = [
+        Some(House::in_folder()),
+        Some(House::in_sqlite()),
+        House::in_postgres(),
+    ];
+    for house in houses.into_iter().flatten() {
         let (one, other) = (house.start(NOW), house.start(NOW));
         let stop = CancellationToken::new();
         let log = Arc::new(Log::default());
