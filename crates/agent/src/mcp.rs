@@ -1,6 +1,7 @@
 //! One operation on an MCP server: connect in whichever era it speaks, do it, disconnect.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::agent::Inner;
 use crate::error::Error;
-use crate::sealing::{A_MOMENT, Refusal, SealTrouble, SealedFields, Told, agent_capabilities};
+use crate::sealing::{Patience, Refusal, SealTrouble, SealedFields, Told, agent_capabilities};
 use crate::transport::{Transport, Trouble};
 
 /// Longest time to connect, and to disconnect.
@@ -95,7 +96,7 @@ pub(crate) trait Operation: Send + Sync {
 pub(crate) struct Link<'l> {
     pub(crate) connection: &'l Connection,
     pub(crate) transport: &'l Transport,
-    pub(crate) inner: &'l Inner,
+    pub(crate) inner: &'l Arc<Inner>,
     pub(crate) server: &'l ServerUrl,
     pub(crate) token: Option<&'l Secret>,
 }
@@ -114,7 +115,7 @@ pub(crate) struct Call {
 /// Does one operation with this token, or without one to learn what the server wants.
 pub(crate) async fn run<O: Operation>(
     server: &ServerUrl,
-    inner: &Inner,
+    inner: &Arc<Inner>,
     token: Option<Secret>,
     operation: &O,
 ) -> Result<O::Done, Failed> {
@@ -201,16 +202,18 @@ impl Operation for Call {
     async fn perform(&self, link: &Link<'_>) -> Result<Called, Failed> {
         let mut told = self.told(link).await?;
         let mut answer = self.sealed_call(link, told.as_ref()).await?;
-        if answer.is_err()
+        let mut patience = Patience::default();
+        while answer.is_err()
             && let Some(refusal) = refusal(link)
             && refusal.is_of_first_round()
+            && let Some(wait) = patience.with_call(&refusal.trouble())
         {
             // What is sealed, or the other side's keys or session, have changed: once more, with what the refusal says.
-            let _session = link.inner.forget_gateway(link.server);
             let refused = refusal.trouble();
-            if refused.passes() {
-                sleep(A_MOMENT).await;
+            if let Some(sealing) = link.transport.sealing() {
+                sealing.refused(&refused).await;
             }
+            sleep(wait).await;
             told = Some(refusal.told().ok_or_else(|| trouble(refused))?);
             answer = self.sealed_call(link, told.as_ref()).await?;
         }

@@ -29,8 +29,8 @@ use serde_json::{Value, json};
 use sse_stream::{Sse, SseStream};
 
 use crate::pending::Pending;
-use crate::sealing::SealTrouble;
 use crate::sealing::exchange::Exchange;
+use crate::sealing::{GatewayKeys, SealTrouble};
 
 const CALL: &str = "tools/call";
 const JSON: &str = "application/json";
@@ -130,6 +130,11 @@ impl Transport {
         *lock(&self.state.exchange) = exchange.map(Arc::new);
     }
 
+    /// What seals the call that was begun last.
+    pub(crate) fn sealing(&self) -> Option<Arc<Exchange>> {
+        lock(&self.state.exchange).clone()
+    }
+
     /// The message that a call goes out as, and what opens its result.
     async fn sealed(
         &self,
@@ -196,9 +201,23 @@ impl Transport {
         bound: BoundCall,
         message: Bytes,
     ) -> Result<Value, SealTrouble> {
-        let state = Arc::clone(&self.state);
-        let opened = offload::run(move || exchange.incoming(&bound, &message, &state.seen)).await;
-        opened.unwrap_or(Err(SealTrouble::Fields(seal::Error::Bug)))
+        let (bound, gateway) = (Arc::new(bound), Arc::clone(&exchange.gateway));
+        let open = |gateway: Arc<GatewayKeys>| {
+            let (state, exchange) = (Arc::clone(&self.state), Arc::clone(&exchange));
+            let (bound, message) = (Arc::clone(&bound), message.clone());
+            async move {
+                let work = move || exchange.incoming(&bound, &message, &gateway, &state.seen);
+                let opened = offload::run(work).await;
+                opened.unwrap_or(Err(SealTrouble::Fields(seal::Error::Bug)))
+            }
+        };
+        match open(gateway).await {
+            Err(SealTrouble::Fields(seal::Error::SenderKey)) => match exchange.newer_keys().await {
+                Some(newer) => open(newer).await,
+                None => Err(seal::Error::SenderKey.into()),
+            },
+            opened => opened,
+        }
     }
 
     /// Events, each as rmcp may have it.

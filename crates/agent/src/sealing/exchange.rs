@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use portcullis_core::ids::ToolName;
 use portcullis_core::jose::jwe::ContentEncryption;
+use portcullis_core::oauth::client::ServerUrl;
 use portcullis_core::seal::session::Session;
 use portcullis_core::seal::{
     self, BoundCall, Call, CallId, Clear, MessageId, Moment, NestedOpener, NestedSealer, Parties, Pointers,
@@ -22,6 +23,7 @@ use serde_json::{Map, Value, json};
 use super::SealTrouble;
 use super::gateway::GatewayKeys;
 use super::keys::OwnKeys;
+use crate::agent::Inner;
 
 /// Accepted difference between the gateway's clock and ours.
 const SKEW: Lifetime = Lifetime::from_secs(30);
@@ -49,6 +51,9 @@ pub(crate) struct Exchange {
     pub(crate) gateway: Arc<GatewayKeys>,
     pub(crate) with: With,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where the gateway's keys are read again.
+    pub(crate) agent: Arc<Inner>,
+    pub(crate) server: ServerUrl,
 }
 
 impl Exchange {
@@ -109,6 +114,26 @@ impl Exchange {
         Ok((message, bound))
     }
 
+    /// The keys that the gateway publishes now. A result can be signed with a key that it did not have when the call was
+    /// sealed, and what the tool did is done by then.
+    pub(crate) async fn newer_keys(&self) -> Option<Arc<GatewayKeys>> {
+        self.agent
+            .gateway_keys(&self.server, Some(&self.gateway))
+            .await
+            .ok()
+    }
+
+    /// The call was refused: what it was sealed with is not used again, where that was the reason.
+    pub(crate) async fn refused(&self, why: &SealTrouble) {
+        if let With::Session(session) = &self.with {
+            self.agent.forget_session(&self.server, session);
+        }
+        if why.is_of_other_key() {
+            // What cannot be read is an error of the next attempt.
+            let _newer = self.newer_keys().await;
+        }
+    }
+
     /// MCP 2026-07-28: a tool's schema can have arguments repeated in headers. One that is sealed would be told there.
     fn told_nowhere_else(
         &self,
@@ -137,11 +162,12 @@ impl Exchange {
     /// The result in the answer to a call, with its fields opened. `seen` remembers those that were opened before.
     ///
     /// A field in clear is refused even if the tool's definition has `clear: allow`: that is for clients that do not seal, and
-    /// this call was sealed.
+    /// this call was sealed. `gateway` are the keys one of which signed.
     pub(crate) fn incoming(
         &self,
         bound: &BoundCall,
         message: &[u8],
+        gateway: &GatewayKeys,
         seen: &Seen,
     ) -> Result<Value, SealTrouble> {
         let Value::Object(mut message) = canonical::read(message).map_err(seal::Error::from)? else {
@@ -160,7 +186,7 @@ impl Exchange {
         let opened = match &self.with {
             With::Keys => {
                 let openers = |kid: &_| self.keys.opener(kid);
-                let sender = SenderKeys::Set(&self.gateway.signatures);
+                let sender = SenderKeys::Set(&gateway.signatures);
                 let mut opener = NestedOpener::new(sender, &openers, seen, moment);
                 seal::open_result(result, pointers, Clear::Refuse, bound, &mut opener)?
             }

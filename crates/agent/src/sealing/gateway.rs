@@ -17,15 +17,17 @@ use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_net::fetch::Limits;
 use portcullis_net::random;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::keys::OwnKeys;
-use super::{A_MOMENT, SealTrouble};
+use super::{Patience, SealTrouble};
 use crate::agent::Inner;
 use crate::error::Error;
 
 /// Published keys are read again after this.
 const FRESH: Lifetime = Lifetime::from_minutes(5);
+/// And no sooner than this after the last time, however often something names a key that is not among them.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often sessions whose time is over are looked for.
 pub(crate) const SWEEP: Duration = Duration::from_secs(30);
 /// A session is not used in its last moments.
@@ -49,6 +51,8 @@ pub(crate) struct GatewayKeys {
 pub(crate) struct Known {
     keys: Option<Arc<GatewayKeys>>,
     session: Option<Agreed>,
+    /// Held by the one who reads the keys; when that was begun the last time.
+    reading: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 /// A session, and whose it is.
@@ -58,16 +62,47 @@ struct Agreed {
 }
 
 impl Inner {
-    /// The gateway's keys: from the JWK Set that the metadata of its resource names (RFC 9728 §2).
-    pub(crate) async fn gateway_keys(&self, server: &ServerUrl) -> Result<Arc<GatewayKeys>, Error> {
-        let now = self.clock.now();
-        let known = self
-            .known()
-            .get(server.as_str())
-            .and_then(|known| known.keys.clone());
-        if let Some(keys) = known.filter(|keys| now < keys.read.plus(FRESH)) {
+    /// The gateway's keys, as they were published minutes ago at most. `but` are some among which one was missing: a gateway
+    /// can get other keys at any time, so what is published is read again then.
+    ///
+    /// One reads, and whoever else waits for it takes what it read.
+    pub(crate) async fn gateway_keys(
+        &self,
+        server: &ServerUrl,
+        but: Option<&Arc<GatewayKeys>>,
+    ) -> Result<Arc<GatewayKeys>, Error> {
+        if let Some(keys) = self.fresh_keys(server, but) {
             return Ok(keys);
         }
+        let reading = Arc::clone(
+            &self
+                .known()
+                .entry(server.as_str().to_owned())
+                .or_default()
+                .reading,
+        );
+        let mut begun = reading.lock().await;
+        if let Some(keys) = self.fresh_keys(server, but) {
+            return Ok(keys);
+        }
+        if let Some(last) = *begun {
+            sleep_until(last + PAUSE).await;
+        }
+        *begun = Some(Instant::now());
+        let keys = Arc::new(self.published_keys(server).await?);
+        self.known().entry(server.as_str().to_owned()).or_default().keys = Some(Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    fn fresh_keys(&self, server: &ServerUrl, but: Option<&Arc<GatewayKeys>>) -> Option<Arc<GatewayKeys>> {
+        let keys = self.known().get(server.as_str())?.keys.clone()?;
+        let lacking = but.is_some_and(|but| Arc::ptr_eq(but, &keys));
+        (!lacking && self.clock.now() < keys.read.plus(FRESH)).then_some(keys)
+    }
+
+    /// From the JWK Set that the metadata of its resource names (RFC 9728 §2).
+    async fn published_keys(&self, server: &ServerUrl) -> Result<GatewayKeys, Error> {
+        let now = self.clock.now();
         let trouble = |why: String| Error::sealing(server.as_str(), &SealTrouble::Keys(why));
         let urls = client::protected_resource_urls(server, &Challenged::default())?;
         let Some((url, document)) = self.fetchers.document(server, &urls).await? else {
@@ -96,13 +131,11 @@ impl Inner {
                 status: answer.status().as_u16(),
             });
         }
-        let keys = Arc::new(GatewayKeys {
+        Ok(GatewayKeys {
             signatures: KeySet::parse(answer.body()).map_err(|error| trouble(error.to_string()))?,
             recipient: recipient_of(answer.body(), None, None).map_err(|error| trouble(error.to_string()))?,
             read: now,
-        });
-        self.known().entry(server.as_str().to_owned()).or_default().keys = Some(Arc::clone(&keys));
-        Ok(keys)
+        })
     }
 
     /// A session with the gateway: the one there is, or a new one.
@@ -112,24 +145,20 @@ impl Inner {
         token: &Secret,
         parties: &Parties,
         keys: &OwnKeys,
-        gateway: &GatewayKeys,
+        gateway: &Arc<GatewayKeys>,
     ) -> Result<Arc<Session>, Error> {
         self.drop_ended_sessions();
         if let Some(session) = self.seal_session_of(server, parties) {
             return Ok(session);
         }
-        let trouble = |error: SealTrouble| Error::sealing(server.as_str(), &error);
-        let mut answered = self.offered(server, token, parties, keys).await?;
-        if answered.as_ref().is_err_and(SealTrouble::passes) {
-            sleep(A_MOMENT).await;
-            answered = self.offered(server, token, parties, keys).await?;
+        let mut session = self.agreed(server, token, parties, keys, gateway).await?;
+        if let Err(seal::Error::SenderKey) = session {
+            // The offer is spent: a new one, and its answer by the keys that are published now.
+            let gateway = self.gateway_keys(server, Some(gateway)).await?;
+            session = self.agreed(server, token, parties, keys, &gateway).await?;
         }
-        let (offer, text) = answered.map_err(trouble)?;
-        let now = self.clock.now();
-        let moment = Moment { now, skew: SKEW };
-        let gateway = SenderKeys::Set(&gateway.signatures);
-        let session = offer.accept(&text, gateway, now.plus(SESSION_LIFETIME), moment);
-        let session = Arc::new(session.map_err(|error| trouble(error.into()))?);
+        let session = session.map_err(|error| Error::sealing(server.as_str(), &error.into()))?;
+        let session = Arc::new(session);
         let agreed = Agreed {
             parties: parties.clone(),
             session: Arc::clone(&session),
@@ -139,6 +168,32 @@ impl Inner {
             .or_default()
             .session = Some(agreed);
         Ok(session)
+    }
+
+    /// A session that the gateway agrees to, by one of these keys of its.
+    async fn agreed(
+        &self,
+        server: &ServerUrl,
+        token: &Secret,
+        parties: &Parties,
+        keys: &OwnKeys,
+        gateway: &GatewayKeys,
+    ) -> Result<Result<Session, seal::Error>, Error> {
+        let mut patience = Patience::default();
+        let (offer, text) = loop {
+            let trouble = match self.offered(server, token, parties, keys).await? {
+                Ok(answered) => break answered,
+                Err(trouble) => trouble,
+            };
+            match patience.with(&trouble) {
+                Some(wait) => sleep(wait).await,
+                None => return Err(Error::sealing(server.as_str(), &trouble)),
+            }
+        };
+        let now = self.clock.now();
+        let moment = Moment { now, skew: SKEW };
+        let gateway = SenderKeys::Set(&gateway.signatures);
+        Ok(offer.accept(&text, gateway, now.plus(SESSION_LIFETIME), moment))
     }
 
     /// An offer, and what the gateway answers to it.
@@ -189,10 +244,24 @@ impl Inner {
         }
     }
 
-    /// What was known and did not hold is asked for again. Gives whether there was a session.
+    /// What was known is asked for again. Gives whether there was a session.
     pub(crate) fn forget_gateway(&self, server: &ServerUrl) -> bool {
-        let known = self.known().remove(server.as_str());
-        known.is_some_and(|known| known.session.is_some())
+        let mut known = self.known();
+        let Some(known) = known.get_mut(server.as_str()) else {
+            return false;
+        };
+        known.keys = None;
+        known.session.take().is_some()
+    }
+
+    /// A call that was sealed so was refused: its session is agreed on anew, unless somebody did that already.
+    pub(crate) fn forget_session(&self, server: &ServerUrl, session: &Arc<Session>) {
+        if let Some(known) = self.known().get_mut(server.as_str())
+            && let Some(agreed) = &known.session
+            && Arc::ptr_eq(&agreed.session, session)
+        {
+            known.session = None;
+        }
     }
 
     /// Looks for sessions whose time is over from now on, whether anything is called or not, for as long as there is the
@@ -350,8 +419,8 @@ mod tests {
             session,
         };
         let known = Known {
-            keys: None,
             session: Some(agreed),
+            ..Known::default()
         };
         inner.known().insert(server.as_str().to_owned(), known);
         Held {

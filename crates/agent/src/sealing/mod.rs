@@ -15,12 +15,14 @@ use portcullis_core::seal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use gateway::{Known, SWEEP};
+pub(crate) use gateway::{GatewayKeys, Known, SWEEP};
 pub(crate) use keys::OwnKeys;
 pub(crate) use negotiate::{Refusal, Told, agent_capabilities, subject};
 
-/// How long to wait before something is sealed afresh for a gateway that has just started: times are whole seconds.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(1_100);
+/// Most waits for a gateway that has just started.
+const WAITS: u8 = 3;
+/// The longest of them together: the accepted difference of clocks, and a little more.
+const LONGEST_WAIT: Duration = Duration::from_secs(35);
 
 /// How fields are sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +61,49 @@ pub(crate) enum SealTrouble {
     #[error("its keys cannot be had: {0}")]
     Keys(String),
     #[error("it refused: {message}")]
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+        /// After how many seconds it would not, as it says.
+        wait: Option<u64>,
+    },
+}
+
+/// How often something is sealed afresh, and how long is waited for that: a gateway that has just started takes nothing that
+/// says it was sealed before, and a clock that is behind says so for as long as it is behind.
+pub(crate) struct Patience {
+    waits: u8,
+    left: Duration,
+    repeats: u8,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            waits: WAITS,
+            left: LONGEST_WAIT,
+            repeats: 1,
+        }
+    }
+}
+
+impl Patience {
+    /// How long to wait before what was refused so is sealed afresh. `None` when that would not help.
+    pub(crate) fn with(&mut self, trouble: &SealTrouble) -> Option<Duration> {
+        let wait = trouble.passes_after()?;
+        self.waits = self.waits.checked_sub(1)?;
+        self.left = self.left.checked_sub(wait)?;
+        Some(wait)
+    }
+
+    /// The same of a call, which is repeated once after any other refusal.
+    pub(crate) fn with_call(&mut self, trouble: &SealTrouble) -> Option<Duration> {
+        if trouble.passes_after().is_some() {
+            return self.with(trouble);
+        }
+        self.repeats = self.repeats.checked_sub(1)?;
+        Some(Duration::ZERO)
+    }
 }
 
 impl SealTrouble {
@@ -69,12 +113,24 @@ impl SealTrouble {
         Self::Refused {
             code: text("/data/reason").to_owned(),
             message: crate::mcp::words(text("/message")),
+            wait: error.pointer("/data/wait").and_then(Value::as_u64),
         }
     }
 
-    /// Whether it passes by itself, very soon: a gateway that has just started takes nothing that says it was sealed before.
-    pub(crate) fn passes(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "seal.before-start")
+    /// After how long it has passed by itself, if it does: a gateway that has just started takes nothing that says it was
+    /// sealed before.
+    fn passes_after(&self) -> Option<Duration> {
+        let Self::Refused { code, wait, .. } = self else {
+            return None;
+        };
+        // Times are whole seconds.
+        let wait = Duration::from_secs(wait.unwrap_or(1).max(1)).saturating_add(Duration::from_millis(100));
+        (code == "seal.before-start").then_some(wait)
+    }
+
+    /// Whether it was sealed for a key that the gateway has no more.
+    pub(crate) fn is_of_other_key(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "seal.recipient-key")
     }
 
     /// Stable slug.
@@ -132,5 +188,54 @@ impl SealTrouble {
             }
             Self::Refused { .. } => "ask whoever runs the gateway",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str, wait: Value) -> SealTrouble {
+        SealTrouble::of_error(&serde_json::json!({"message": "no", "data": {"reason": code, "wait": wait}}))
+    }
+
+    fn started(wait: impl Into<Value>) -> SealTrouble {
+        refused("seal.before-start", wait.into())
+    }
+
+    #[test]
+    fn a_gateway_that_has_just_started_is_waited_for_as_long_as_it_says() {
+        let waits = |seconds: u64| Some(Duration::from_millis(seconds * 1_000 + 100));
+        // As far as clocks may differ, and then once more since times are whole seconds.
+        let mut patience = Patience::default();
+        assert_eq!(patience.with(&started(31)), waits(31));
+        assert_eq!(patience.with(&started(1)), waits(1));
+        // One that does not say how long, and one that says nonsense.
+        assert_eq!(Patience::default().with(&started(Value::Null)), waits(1));
+        assert_eq!(Patience::default().with(&started(0)), waits(1));
+        assert_eq!(Patience::default().with(&started("soon")), waits(1));
+    }
+
+    #[test]
+    fn waiting_is_bounded_in_number_and_in_all() {
+        let mut patience = Patience::default();
+        for _ in 0..WAITS {
+            assert!(patience.with(&started(1)).is_some());
+        }
+        assert_eq!(patience.with(&started(1)), None);
+        let mut patience = Patience::default();
+        assert!(patience.with(&started(20)).is_some());
+        assert_eq!(patience.with(&started(20)), None, "more than 35 seconds");
+        assert_eq!(Patience::default().with(&started(u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_call_is_repeated_once_after_any_other_refusal_and_an_offer_never() {
+        let expired = refused("seal.expired", Value::from(5));
+        let mut patience = Patience::default();
+        assert_eq!(patience.with(&expired), None);
+        assert_eq!(patience.with_call(&expired), Some(Duration::ZERO));
+        assert_eq!(patience.with_call(&expired), None);
+        assert!(patience.with_call(&started(1)).is_some());
     }
 }

@@ -180,7 +180,7 @@ impl Link<'_> {
         let keys = grant.client.keys().and_then(OwnKeys::open);
         let keys = Arc::new(keys.ok_or_else(|| trouble(SealTrouble::NoKeys))?);
         let parties = parties(told, grant, token).map_err(trouble)?;
-        let gateway = self.inner.gateway_keys(server).await?;
+        let gateway = self.inner.gateway_keys(server, None).await?;
         let with = match self.inner.seal_mode {
             SealMode::EachField => With::Keys,
             SealMode::Session => With::Session(
@@ -201,6 +201,8 @@ impl Link<'_> {
             gateway,
             with,
             clock,
+            agent: Arc::clone(self.inner),
+            server: server.clone(),
         })
     }
 }

@@ -69,6 +69,10 @@ pub(crate) struct Gateway {
     pub(crate) jwks_uri: Option<&'static str>,
     /// Publishes no keys.
     pub(crate) hides_keys: bool,
+    /// Publishes another key under this name than the one that signs.
+    pub(crate) publishes: Option<&'static str>,
+    /// How often its keys were read.
+    pub(crate) reads: usize,
     pub(crate) steps: VecDeque<Step>,
     /// The arguments of every call, as opened, or as they came if they were in clear.
     pub(crate) calls: Vec<Value>,
@@ -87,19 +91,17 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new() -> Arc<Mutex<Self>> {
-        let kid = |name| KeyId::parse(name).unwrap();
-        let (signing, _) = SigningKey::generate(kid("gw-sig"), SignatureAlgorithm::Es256).unwrap();
-        let kind = DecryptionKind::X25519;
-        let opening = DecryptionKey::generate(kid("gw-enc"), KeyManagement::EcdhEs, kind, &System).unwrap();
         Arc::new(Mutex::new(Self {
-            signing,
-            opening: Arc::new(opening),
+            signing: signing("gw-sig"),
+            opening: opening("gw-enc"),
             arguments: ["/text", "/card"],
             result: ["/content/*/text"],
             says: None,
             wants_header: false,
             jwks_uri: None,
             hides_keys: false,
+            publishes: None,
+            reads: 0,
             steps: VecDeque::new(),
             calls: Vec::new(),
             said: Vec::new(),
@@ -112,6 +114,16 @@ impl Gateway {
             common: Arc::default(),
             seen: Seen::new(1_000, 1_000),
         }))
+    }
+
+    /// Revokes the key that signs: another has taken its place at once.
+    pub(crate) fn signs_with(&mut self, kid: &str) {
+        self.signing = signing(kid);
+    }
+
+    /// The same with the key that fields are sealed for.
+    pub(crate) fn opens_with(&mut self, kid: &str) {
+        self.opening = opening(kid);
     }
 
     /// What happens to the next call.
@@ -144,7 +156,8 @@ impl Gateway {
                 .to_json(),
             )
         };
-        let (signing, opening) = (&self.signing, &self.opening);
+        let other = self.publishes.map(signing);
+        let (signing, opening) = (other.as_ref().unwrap_or(&self.signing), &self.opening);
         json!({"keys": [
             jwk(signing.public(), SignatureAlgorithm::Es256.into(), signing.kid()),
             jwk(opening.public(), KeyManagement::EcdhEs.into(), opening.kid()),
@@ -295,6 +308,16 @@ impl std::fmt::Debug for Gateway {
     }
 }
 
+fn signing(kid: &str) -> SigningKey {
+    let kid = KeyId::parse(kid).unwrap();
+    SigningKey::generate(kid, SignatureAlgorithm::Es256).unwrap().0
+}
+
+fn opening(kid: &str) -> Arc<DecryptionKey> {
+    let (kid, kind) = (KeyId::parse(kid).unwrap(), DecryptionKind::X25519);
+    Arc::new(DecryptionKey::generate(kid, KeyManagement::EcdhEs, kind, &System).unwrap())
+}
+
 fn keys_of(said: &Value) -> (VerificationKey, EncryptionKey) {
     let text = |at: usize| said["keys"][at].to_string();
     (
@@ -382,7 +405,11 @@ pub(crate) fn answer(
 
 pub(crate) async fn jwks(State(everyone): State<Everyone>) -> Response {
     match everyone.sealing() {
-        Some(gateway) if !look(&gateway).hides_keys => Json(look(&gateway).jwks()).into_response(),
+        Some(gateway) if !look(&gateway).hides_keys => {
+            let mut gateway = look(&gateway);
+            gateway.reads += 1;
+            Json(gateway.jwks()).into_response()
+        }
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }

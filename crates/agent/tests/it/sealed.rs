@@ -403,3 +403,77 @@ async fn somebody_else_at_the_same_server_is_bound_by_nothing_that_the_first_was
     call(&agent, &stage).await.unwrap();
     assert_eq!(look(&gateway).agreed, 2);
 }
+
+/// How many calls came, and how often the keys were read.
+fn calls_and_reads(gateway: &Arc<Mutex<Gateway>>) -> (usize, usize) {
+    let gateway = look(gateway);
+    (gateway.calls.len(), gateway.reads)
+}
+
+#[tokio::test]
+async fn keys_of_the_gateway_that_changed_cost_no_result_and_no_call() {
+    let (stage, gateway) = set().await;
+    let agent = stage.agent().await;
+    call(&agent, &stage).await.unwrap();
+    // The tool has done its work when its result comes, by a key that the agent does not know.
+    look(&gateway).signs_with("gw-sig-2");
+    assert_eq!(text(&call(&agent, &stage).await.unwrap()), ANSWER);
+    assert_eq!(
+        calls_and_reads(&gateway),
+        (2, 2),
+        "it was repeated, or the keys were read more than once"
+    );
+    // And this one could not be opened.
+    look(&gateway).opens_with("gw-enc-2");
+    assert_eq!(text(&call(&agent, &stage).await.unwrap()), ANSWER);
+    assert_eq!(calls_and_reads(&gateway), (3, 3));
+    // A session goes on whatever becomes of these keys, and a new one is agreed on with the new ones.
+    let agent = sessions(&stage).await;
+    call(&agent, &stage).await.unwrap();
+    look(&gateway).signs_with("gw-sig-3");
+    look(&gateway).opens_with("gw-enc-3");
+    call(&agent, &stage).await.unwrap();
+    assert_eq!(look(&gateway).agreed, 1);
+    look(&gateway).sessions.clear();
+    assert_eq!(text(&call(&agent, &stage).await.unwrap()), ANSWER);
+    let gateway = look(&gateway);
+    assert_eq!((gateway.calls.len(), gateway.agreed, gateway.reads), (6, 3, 5));
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_read_changed_keys_once() {
+    let (stage, gateway) = set().await;
+    let agent = stage.agent().await;
+    call(&agent, &stage).await.unwrap();
+    look(&gateway).signs_with("gw-sig-2");
+    let calls = futures_util::future::join_all((0..8).map(|_| call(&agent, &stage))).await;
+    assert!(calls.iter().all(Result::is_ok), "{calls:?}");
+    assert_eq!(calls_and_reads(&gateway), (9, 2));
+}
+
+#[tokio::test]
+async fn a_key_that_the_gateway_does_not_publish_is_looked_for_once() {
+    let (stage, gateway) = set().await;
+    let agent = stage.agent().await;
+    call(&agent, &stage).await.unwrap();
+    look(&gateway).signs_with("gw-sig-2");
+    look(&gateway).publishes = Some("gw-sig-3");
+    let error = call(&agent, &stage).await.unwrap_err();
+    assert_eq!(error.code(), "seal.sender-key");
+    assert_eq!(calls_and_reads(&gateway), (2, 2));
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_just_started_is_waited_for_more_than_once() {
+    let (stage, gateway) = set().await;
+    let started = |heard: Heard| {
+        let data =
+            json!({"reason": "seal.before-start", "extension": EXTENSION, "sealed": heard.told, "wait": 1});
+        refused(503, &heard.id, -31_461, data)
+    };
+    let agent = stage.agent().await;
+    look(&gateway).then(started);
+    look(&gateway).then(started);
+    assert_eq!(text(&call(&agent, &stage).await.unwrap()), ANSWER);
+    assert_eq!(look(&gateway).calls.len(), 3);
+}

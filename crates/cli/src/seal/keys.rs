@@ -1,6 +1,7 @@
 //! Where the keys of a command come from.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,7 +83,18 @@ async fn fetch(url: &str) -> Result<Bytes, Failure> {
         body: limits::JWKS_BYTES,
         time: PATIENCE,
     };
-    let fetcher = Fetcher::new(Reach::Configured).map_err(|error| cannot(error.to_string()))?;
+    // Whoever could change the key on its way could read what is sealed for it.
+    let reach = if url.starts_with("https://") {
+        Reach::Configured
+    } else if is_here(request.uri()) {
+        Reach::LoopbackToo
+    } else {
+        return Err(Failure::usage(format!(
+            "the key set at {url} would come unprotected, and so could be anybody's"
+        ))
+        .hint("name an `https:` address; `http:` is for this machine alone"));
+    };
+    let fetcher = Fetcher::new(reach).map_err(|error| cannot(error.to_string()))?;
     let answer = fetcher
         .send(request, limits)
         .await
@@ -91,6 +103,16 @@ async fn fetch(url: &str) -> Result<Bytes, Failure> {
         return Err(cannot(format!("it answered {}", answer.status())));
     }
     Ok(answer.into_body())
+}
+
+/// Whether an address says that it is on this machine.
+fn is_here(uri: &http::Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// A private key of the user's own.
@@ -204,6 +226,25 @@ mod tests {
     use portcullis_net::random;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_key_set_comes_over_https_or_from_this_machine() {
+        for url in [
+            "http://example.com/jwks.json",
+            "http://10.0.0.1/jwks.json",
+            "http://192.168.1.7:8080/jwks.json",
+            "http://[fd00::1]/jwks.json",
+            "http://localhost.example/jwks.json",
+            "http://127.0.0.1.example/jwks.json",
+            "http://127.0.0.1@10.0.0.1/jwks.json",
+        ] {
+            let failure = recipient(url, None, None).await.unwrap_err();
+            assert!(failure.to_string().contains("unprotected"), "{url}: {failure}");
+        }
+        for here in ["http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/"] {
+            assert!(is_here(&here.parse().unwrap()), "{here}");
+        }
+    }
 
     #[test]
     fn a_shared_key_opens_the_json_form_too() {

@@ -1,6 +1,8 @@
 //! Our JOSE objects and those of two implementations that share no code with us, npm `jose` and PyPI `jwcrypto`: a
-//! thousand random tokens each way for each algorithm, and fewer in the JSON serialisations, nested, and of keys.
+//! thousand random tokens each way for each algorithm (of encryption: in three parts, one for each curve or content
+//! encryption), and fewer in the JSON serialisations, nested, and of keys. Both have every algorithm; one that lacks it fails.
 
+mod command;
 mod ours;
 mod peer;
 mod random;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::parts::{Language, Parts};
 
-/// Compact tokens each way, of each algorithm.
+/// Compact tokens each way, of each algorithm, on all its curves together.
 const EACH: usize = 1000;
 /// In each of the JSON serialisations.
 const EACH_JSON: usize = 50;
@@ -44,13 +46,7 @@ async fn peer_verifies(peer: &mut Peer, random: &mut Random) -> Outcome {
         let alg = algorithm.name();
         let signer = ours::signing_key(algorithm, alg)?;
         let jwk = ours::published(&signer);
-        if peer
-            .import(alg, &jwk, Some(&ours::thumbprint(&signer)))
-            .await?
-            .is_none()
-        {
-            continue;
-        }
+        peer.import(alg, &jwk, Some(&ours::thumbprint(&signer))).await?;
         for (form, count) in FORMS {
             let mut tasks = Vec::with_capacity(count);
             let mut signed = Vec::with_capacity(count);
@@ -77,9 +73,7 @@ async fn peer_verifies(peer: &mut Peer, random: &mut Random) -> Outcome {
 async fn we_verify(peer: &mut Peer, random: &mut Random) -> Outcome {
     for algorithm in SignatureAlgorithm::ALL {
         let alg = algorithm.name();
-        let Some((jwk, thumbprint)) = peer.generate(alg, alg, None).await? else {
-            continue;
-        };
+        let (jwk, thumbprint) = peer.generate(alg, alg, None).await?;
         let key = ours::verification_key(&jwk)?;
         assert_eq!(key.thumbprint().to_string(), thumbprint, "{alg}");
         for (form, count) in FORMS {
@@ -121,9 +115,7 @@ async fn peer_decrypts(peer: &mut Peer, random: &mut Random) -> Outcome {
                 ours::recipient(&own.jwk()?)?
             }
             None => {
-                let Some((jwk, thumbprint)) = peer.generate(&key, kind.alg(), kind.crv()).await? else {
-                    continue;
-                };
+                let (jwk, thumbprint) = peer.generate(&key, kind.alg(), kind.crv()).await?;
                 let recipient = ours::recipient(&jwk)?;
                 assert_eq!(recipient.thumbprint(), Some(thumbprint), "{key}");
                 recipient
@@ -156,13 +148,8 @@ async fn we_decrypt(peer: &mut Peer, random: &mut Random) -> Outcome {
     for kind in ours::encryptions() {
         let key = kind.key();
         let own = kind.own_key()?;
-        if peer
-            .import(&key, &own.jwk()?, own.thumbprint().as_deref())
-            .await?
-            .is_none()
-        {
-            continue;
-        }
+        peer.import(&key, &own.jwk()?, own.thumbprint().as_deref())
+            .await?;
         for (form, count) in kind.forms(&FORMS) {
             let mut tasks = Vec::with_capacity(count);
             let mut sent = Vec::with_capacity(count);
@@ -190,17 +177,13 @@ async fn we_decrypt(peer: &mut Peer, random: &mut Random) -> Outcome {
 async fn peer_reads_nested(peer: &mut Peer, random: &mut Random) -> Outcome {
     let signer = ours::signing_key(SignatureAlgorithm::Es256, "nested-sig")?;
     let kind = Encryption::nested();
-    let imported = peer
-        .import(
-            "nested-sig",
-            &ours::published(&signer),
-            Some(&ours::thumbprint(&signer)),
-        )
-        .await?;
-    let generated = peer.generate("nested-enc", kind.alg(), kind.crv()).await?;
-    let (Some(()), Some((jwk, _))) = (imported, generated) else {
-        return Err(Failure::new("the peer lacks what every peer has"));
-    };
+    peer.import(
+        "nested-sig",
+        &ours::published(&signer),
+        Some(&ours::thumbprint(&signer)),
+    )
+    .await?;
+    let (jwk, _) = peer.generate("nested-enc", kind.alg(), kind.crv()).await?;
     let recipient = ours::recipient(&jwk)?;
     for index in 0..NESTED {
         let claims = random.claims();
@@ -219,13 +202,9 @@ async fn peer_reads_nested(peer: &mut Peer, random: &mut Random) -> Outcome {
 async fn we_read_nested(peer: &mut Peer, random: &mut Random) -> Outcome {
     let kind = Encryption::nested();
     let own = kind.own_key()?;
-    let generated = peer.generate("nested-sig", "ES256", None).await?;
-    let imported = peer
-        .import("nested-enc", &own.jwk()?, own.thumbprint().as_deref())
+    let (jwk, _) = peer.generate("nested-sig", "ES256", None).await?;
+    peer.import("nested-enc", &own.jwk()?, own.thumbprint().as_deref())
         .await?;
-    let (Some((jwk, _)), Some(())) = (generated, imported) else {
-        return Err(Failure::new("the peer lacks what every peer has"));
-    };
     for index in 0..NESTED {
         let payload = serde_json::to_vec(&random.claims())?;
         let inner = json!({

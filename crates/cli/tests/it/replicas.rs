@@ -4,11 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use portcullis_core::ids::KeyId;
-use portcullis_core::jose::jwk::{PublicJwk, SigningKey};
+use portcullis_core::ids::{ClientId, Issuer, KeyId, Principal, ResourceUri, ServerName, Subject, ToolName};
+use portcullis_core::jose::jwe::{ContentEncryption, KeyManagement, PayloadOpener as _, recipient_of};
+use portcullis_core::jose::jwk::{
+    DecryptionKey, DecryptionKind, KeyAlgorithm, PublicJwk, PublicKey, SigningKey,
+};
 use portcullis_core::jose::jws::{TokenSigner as _, sign};
 use portcullis_core::jose::{SignatureAlgorithm, base64url};
+use portcullis_core::seal::{self, CallId, MessageId, NestedSealer, Parties, Pointers};
+use portcullis_core::time::UnixTime;
 use portcullis_net::clock::{Clock as _, System};
+use portcullis_net::random;
 use portcullis_testkit::{Answer, Failure, Outcome, Request, Scratch, Upstream, mcp};
 use serde_json::{Value, json};
 
@@ -138,6 +144,60 @@ async fn readiness(admin: u16, status: u16) -> Outcome<Answer> {
     )))
 }
 
+/// Two gateways under the public URL of the first, each in a folder of its own, with the same keys.
+async fn start(
+    scratch: &Scratch,
+    ports: [(u16, u16); 2],
+    redis: u16,
+    issuer: &PublicJwk,
+    upstream: &str,
+) -> Outcome<Vec<Server>> {
+    let [(public, _), _] = ports;
+    let mut gateways = Vec::new();
+    for (port, admin) in ports {
+        let folder = scratch.path().join(port.to_string());
+        fs::create_dir(&folder)?;
+        fs::write(
+            folder.join("jwks.json"),
+            json!({"keys": [issuer.to_json()]}).to_string(),
+        )?;
+        let shelf = scratch.path().display();
+        let file = format!(
+            r#"version = 1
+[gateway]
+listen = "127.0.0.1:{port}"
+admin_listen = "127.0.0.1:{admin}"
+public_url = "http://127.0.0.1:{public}"
+[[issuers]]
+issuer = "{ISSUER}"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+[[servers]]
+name = "crm"
+url = "{upstream}"
+[servers.tools.find]
+effect = "read"
+[servers.tools.pay]
+effect = "read"
+[servers.tools.pay.seal]
+arguments = ["/card"]
+[ephemeral]
+url = "redis://127.0.0.1:{redis}"
+[keys]
+dir = "{shelf}/keys"
+master_key_file = "{shelf}/master.key"
+[audit]
+dir = "audit"
+"#
+        );
+        fs::write(folder.join("gateway.toml"), file)?;
+        gateways.push(Server::start("gateway", &folder)?);
+        serves(&format!("http://127.0.0.1:{admin}/healthz")).await?;
+        readiness(admin, 200).await?;
+    }
+    Ok(gateways)
+}
+
 #[tokio::test]
 async fn a_proof_is_used_once_at_all_gateways_that_share_a_redis() -> Outcome {
     let mut upstream = Upstream::start().await?;
@@ -152,44 +212,14 @@ async fn a_proof_is_used_once_at_all_gateways_that_share_a_redis() -> Outcome {
         chain: Vec::new(),
     };
     let mut redis = Redis::start(scratch.path(), redis_port)?;
-    let mut gateways = Vec::new();
-    for (port, admin) in [(one, admin), (two, other_admin)] {
-        let folder = scratch.path().join(port.to_string());
-        fs::create_dir(&folder)?;
-        fs::write(
-            folder.join("jwks.json"),
-            json!({"keys": [jwk.to_json()]}).to_string(),
-        )?;
-        let file = format!(
-            r#"version = 1
-[gateway]
-listen = "127.0.0.1:{port}"
-admin_listen = "127.0.0.1:{admin}"
-public_url = "{public}"
-[[issuers]]
-issuer = "{ISSUER}"
-jwks_file = "jwks.json"
-algorithms = ["ES256"]
-[[servers]]
-name = "crm"
-url = "{upstream}"
-[servers.tools.find]
-effect = "read"
-[ephemeral]
-url = "redis://127.0.0.1:{redis_port}"
-[keys]
-dir = "keys"
-master_key_file = "master.key"
-[audit]
-dir = "audit"
-"#,
-            upstream = upstream.url()
-        );
-        fs::write(folder.join("gateway.toml"), file)?;
-        gateways.push(Server::start("gateway", &folder)?);
-        serves(&format!("http://127.0.0.1:{admin}/healthz")).await?;
-        readiness(admin, 200).await?;
-    }
+    let _gateways = start(
+        &scratch,
+        [(one, admin), (two, other_admin)],
+        redis_port,
+        &jwk,
+        upstream.url(),
+    )
+    .await?;
     let agent = Agent::new(&issuer, &format!("{public}/mcp"))?;
 
     for (first, then) in [(one, two), (two, one)] {
@@ -239,5 +269,125 @@ dir = "audit"
     let heard = upstream.next().await?;
     heard.result(&json!({"content": [], "resultType": "complete"}))?;
     assert_eq!(call.await??.status, 200);
+    Ok(())
+}
+
+fn public_jwk(key: &PublicKey, algorithm: KeyAlgorithm, kid: &KeyId) -> Value {
+    let jwk = PublicJwk {
+        key: key.clone(),
+        algorithm,
+        kid: kid.clone(),
+        chain: Vec::new(),
+    };
+    Value::Object(jwk.to_json())
+}
+
+/// A call of `pay` with its card sealed for the gateway, whose keys are these.
+fn sealed_call(agent: &SigningKey, opening: &DecryptionKey, jwks: &[u8], public: &str) -> Outcome<Value> {
+    let message = MessageId::new(&random::System).map_err(failed)?;
+    let call = seal::Call {
+        parties: Parties {
+            principal: Principal {
+                issuer: Issuer::parse(ISSUER).map_err(failed)?,
+                subject: Subject::parse("ada").map_err(failed)?,
+                client: ClientId::parse("agent-1").map_err(failed)?,
+            },
+            gateway: Issuer::parse(public).map_err(failed)?,
+            resource: ResourceUri::parse(&format!("{public}/mcp")).map_err(failed)?,
+            server: ServerName::parse("crm").map_err(failed)?,
+        },
+        tool: ToolName::parse("pay").map_err(failed)?,
+        id: CallId::from_value(json!(7)).map_err(failed)?,
+        message,
+    };
+    let recipient = recipient_of(jwks, None, None).map_err(failed)?;
+    let mut sealer = NestedSealer {
+        signer: agent,
+        recipient: &recipient,
+        encryption: ContentEncryption::A256Gcm,
+        // Of this very second nobody knows whether a log that starts in it was there.
+        now: UnixTime::from_secs(soon()),
+        random: &random::System,
+    };
+    let pointers = Pointers::parse(["/card"]).map_err(failed)?;
+    let arguments = json!({"card": "4929-1111-2222-3333"});
+    let (arguments, _) = seal::seal_arguments(arguments, &pointers, call, &mut sealer).map_err(failed)?;
+    let keys = [
+        public_jwk(agent.public(), SignatureAlgorithm::Es256.into(), agent.kid()),
+        public_jwk(opening.public(), KeyManagement::EcdhEs.into(), opening.kid()),
+    ];
+    Ok(
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+        "name": "pay", "arguments": arguments, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": mcp::MODERN, "io.modelcontextprotocol/clientCapabilities": {},
+            "dev.portcullis/sealed-fields": {"message": message.to_string(), "keys": keys},
+        }}}),
+    )
+}
+
+#[tokio::test]
+async fn a_sealed_call_is_taken_once_by_all_gateways_that_share_a_redis() -> Outcome {
+    let mut upstream = Upstream::start().await?;
+    let scratch = Scratch::new("sealed-replicas")?;
+    let [one, two, admin, other_admin, redis_port] = free_ports()?;
+    let public = format!("http://127.0.0.1:{one}");
+    let issuer = key("issuer")?;
+    let jwk = PublicJwk {
+        key: issuer.public().clone(),
+        algorithm: SignatureAlgorithm::Es256.into(),
+        kid: kid("issuer")?,
+        chain: Vec::new(),
+    };
+    let _redis = Redis::start(scratch.path(), redis_port)?;
+    let ports = [(one, admin), (two, other_admin)];
+    let _gateways = start(&scratch, ports, redis_port, &jwk, upstream.url()).await?;
+    let jwks = Request::get(format!("{public}/.well-known/jwks.json"))
+        .send()
+        .await?;
+    let agent = key("agent-sig")?;
+    let kind = DecryptionKind::X25519;
+    let opening = DecryptionKey::generate(kid("agent-enc")?, KeyManagement::EcdhEs, kind, &random::System);
+    let opening = opening.map_err(failed)?;
+    let now = System.now().as_secs();
+    let claims = json!({
+        "iss": ISSUER, "sub": "ada", "client_id": "agent-1", "aud": format!("{public}/mcp"), "scope": "crm:read",
+        "jti": "token-1", "iat": now, "exp": now + 300,
+        "client_keys": {
+            "sig": agent.public().thumbprint().to_string(), "enc": opening.public().thumbprint().to_string(),
+        },
+    });
+    let token = sign(
+        &issuer,
+        "at+jwt",
+        claims.as_object().ok_or_else(|| Failure::new("an object"))?,
+    );
+    let token = token.map_err(failed)?;
+    let send = |port: u16, call: &Value| {
+        mcp::post(&format!("http://127.0.0.1:{port}/mcp"), call)
+            .header("host", public.trim_start_matches("http://"))
+            .header("mcp-protocol-version", mcp::MODERN)
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "pay")
+            .bearer(&token)
+            .send()
+    };
+    for (first, then) in [(one, two), (two, one)] {
+        let call = sealed_call(&agent, &opening, jwks.text().as_bytes(), &public)?;
+        let sent = tokio::spawn(send(first, &call));
+        let heard = upstream.next().await?;
+        assert_eq!(
+            heard.json()?["params"]["arguments"]["card"],
+            "4929-1111-2222-3333"
+        );
+        heard.result(&json!({"content": [], "resultType": "complete"}))?;
+        assert_eq!(sent.await??.status, 200);
+        // Recorded on the way, and sent again to either.
+        for port in [then, first] {
+            let replayed = send(port, &call).await?;
+            assert_eq!(replayed.status, 400, "{}", replayed.text());
+            assert_eq!(replayed.json()?["error"]["data"]["reason"], "seal.replayed");
+        }
+        assert!(upstream.pending().is_none());
+    }
     Ok(())
 }

@@ -276,3 +276,52 @@ fn a_private_key_in_pem_is_never_taken_for_the_recipients() -> Outcome {
     assert!(said.contains("BEGIN PUBLIC KEY"), "{said}");
     Ok(())
 }
+
+#[test]
+fn an_input_that_takes_long_says_how_far_it_is_and_never_in_the_output() -> Outcome {
+    use std::io::Write as _;
+    const MIB: usize = 1024 * 1024;
+    let folder = Scratch::new("seal-slow")?;
+    let key = at(&folder, "today.jwk");
+    let made = portcullis().run(["seal", "keygen-session", "--lifetime", "1h", "--out", &key])?;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let (sealed, said) = {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["seal", "seal", "--session", &key])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stdin = child.stdin.take();
+        let mut stdin = stdin.ok_or_else(|| std::io::Error::other("no pipe"))?;
+        let writing = std::thread::spawn(move || -> std::io::Result<()> {
+            stdin.write_all(&vec![b'x'; MIB])?;
+            // Longer than it stays silent.
+            std::thread::sleep(std::time::Duration::from_millis(1_500));
+            stdin.write_all(&vec![b'x'; 2 * MIB])
+        });
+        let output = child.wait_with_output()?;
+        writing
+            .join()
+            .map_err(|_| Failure::new("the writer panicked"))??;
+        assert_eq!(output.status.code(), Some(0));
+        (
+            output.stdout,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert!(said.contains("reading: 2.0 MiB"), "{said}");
+    let (code, opened, _) = piped(&["seal", "open", "--session", &key], &sealed)?;
+    assert_eq!(code, Some(0));
+    assert!(opened == vec![b'x'; 3 * MIB]);
+    Ok(())
+}
+
+#[test]
+fn a_key_set_over_plain_http_is_asked_for_on_this_machine_alone() -> Outcome {
+    let url = "http://192.0.2.1/jwks.json";
+    let (code, out, said) = piped(&["seal", "seal", "--to", url], b"secret")?;
+    assert_eq!((code, out.as_slice()), (Some(2), &b""[..]), "{said}");
+    assert!(said.contains("unprotected") && said.contains("https:"), "{said}");
+    Ok(())
+}

@@ -4,8 +4,9 @@
 ///
 /// There is no `none` and no HMAC: a verifier that shares its secret with the issuer can forge what it verifies.
 ///
-/// `ML-DSA-65` is in the table and off: a verifier takes from an issuer only what its configuration names
-/// (`algorithms` of `[issuers.NAME]`), and nothing names it by itself.
+/// `ML-DSA-65` is in the table and off ([`Self::is_off_unless_named`]): a verifier takes from an issuer only what its configuration
+/// names (`algorithms` of `[[issuers]]`), and nothing names it by itself. Keys of clients, for which there is no such list, are for
+/// any of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SignatureAlgorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -64,6 +65,12 @@ impl SignatureAlgorithm {
             Self::Ps512 => "PS512",
             Self::MlDsa65 => "ML-DSA-65",
         }
+    }
+
+    /// Whether nothing is verified with it unless a configuration names it.
+    #[must_use]
+    pub const fn is_off_unless_named(self) -> bool {
+        matches!(self, Self::MlDsa65)
     }
 
     /// The algorithm of this registered name, compared byte for byte (RFC 7515 §4.1.1: case-sensitive).

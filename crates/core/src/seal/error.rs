@@ -132,9 +132,6 @@ pub enum Error {
     /// This `jti`, or this counter, was here before.
     #[error("the field was here before")]
     Replayed,
-    /// `iat` is before the memory of `jti`s began: whether it was here before cannot be told.
-    #[error("the field was sealed before the gateway started; seal the call afresh and repeat it")]
-    BeforeStart,
     /// The memory of `jti`s is full: what cannot be remembered is not accepted.
     #[error("too many sealed fields are remembered at the moment; try again later or use session mode")]
     MemoryFull,
@@ -203,7 +200,6 @@ impl Error {
             Self::NotYet => "seal.not-yet",
             Self::Lifetime => "seal.lifetime",
             Self::Replayed => "seal.replayed",
-            Self::BeforeStart => "seal.before-start",
             Self::MemoryFull => "seal.memory-full",
             Self::SenderFull => "seal.sender-full",
             Self::TooMany(_) => "seal.too-many",
@@ -256,9 +252,7 @@ impl Error {
             | Self::NothingInCommon
             | Self::EphemeralKey
             | Self::NotOurOffer => Fault::Caller,
-            Self::BeforeStart | Self::MemoryFull | Self::KeyUnavailable(_) | Self::Random(_) => {
-                Fault::Operator
-            }
+            Self::MemoryFull | Self::KeyUnavailable(_) | Self::Random(_) => Fault::Operator,
             Self::Bug => Fault::Bug,
         }
     }
@@ -269,7 +263,7 @@ impl Error {
     pub const fn wants_sealing_afresh(&self) -> bool {
         matches!(
             self,
-            Self::SessionUnknown | Self::SessionOver | Self::SessionSpent | Self::BeforeStart
+            Self::SessionUnknown | Self::SessionOver | Self::SessionSpent
         )
     }
 }

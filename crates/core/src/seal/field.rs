@@ -48,7 +48,7 @@ pub struct Opened {
     pub value: Value,
     /// The places that were sealed, in the order they were opened.
     pub opened: Vec<Place>,
-    /// The tokens, where each field is one. They are remembered already.
+    /// The tokens, where each field is one. The memory that the opener was given has them.
     pub jtis: Vec<TokenId>,
 }
 

@@ -22,15 +22,14 @@ pub struct Once {
 
 /// Remembers which tokens were here.
 ///
-/// A memory that is not shared sees what was replayed to it alone: with several replicas, share it or send one client
-/// to one replica.
+/// A memory that is not shared sees what was replayed to it alone. One that cannot answer at once notes the tokens, and asks
+/// before anything of the message is believed.
 pub trait ReplayMemory: Send + Sync {
     /// Remembers all of them, or none if one of them was here before.
     ///
     /// # Errors
     /// [`Error::Replayed`]; [`Error::MemoryFull`] and [`Error::SenderFull`] when one cannot be remembered;
-    /// [`Error::Expired`] for one whose time has passed; [`Error::BeforeStart`] for one that was made before the memory
-    /// began.
+    /// [`Error::Expired`] for one whose time has passed.
     fn once(&self, sender: &str, tokens: &[Once], now: UnixTime) -> Result<(), Error>;
 }
 
@@ -38,7 +37,6 @@ pub trait ReplayMemory: Send + Sync {
 pub struct Seen {
     capacity: usize,
     per_sender: usize,
-    began: Option<UnixTime>,
     entries: Mutex<Entries>,
 }
 
@@ -62,18 +60,7 @@ impl Seen {
         Self {
             capacity,
             per_sender,
-            began: None,
             entries: Mutex::default(),
-        }
-    }
-
-    /// The same in a process that began at `start`, where another before it may have taken in what this one does not
-    /// remember: nothing that says it was made before is accepted.
-    #[must_use]
-    pub fn since(self, start: UnixTime) -> Self {
-        Self {
-            began: Some(start),
-            ..self
         }
     }
 
@@ -104,9 +91,6 @@ impl ReplayMemory for Seen {
         for token in tokens {
             if token.until <= now || forgotten.is_some_and(|forgotten| token.until <= forgotten) {
                 return Err(Error::Expired);
-            }
-            if self.began.is_some_and(|began| token.issued < began) {
-                return Err(Error::BeforeStart);
             }
             let name = name(&[sender, token.jti.as_str()]);
             if entries.until.contains_key(&name) || added.insert(name, token.until).is_some() {
@@ -187,21 +171,6 @@ mod tests {
         assert_eq!(seen.once("b", &[token("x", 10)], at(9)), Ok(()));
         assert_eq!(seen.once("a", &[token("x", 10)], at(10)), Err(Error::Expired));
         assert!(seen.is_empty());
-    }
-
-    #[test]
-    fn what_was_made_before_the_memory_began_may_have_been_here() {
-        let seen = Seen::new(10, 10).since(UnixTime::from_millis(100_001));
-        assert_eq!(
-            seen.once("a", &[token("x", 110)], at(100)),
-            Err(Error::BeforeStart)
-        );
-        assert_eq!(
-            seen.once("a", &[token("y", 111), token("x", 110)], at(100)),
-            Err(Error::BeforeStart)
-        );
-        assert!(seen.is_empty());
-        assert_eq!(seen.once("a", &[token("y", 111)], at(100)), Ok(()));
     }
 
     #[test]

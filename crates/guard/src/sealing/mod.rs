@@ -6,6 +6,7 @@
 
 mod agreed;
 mod answer;
+mod once;
 mod opening;
 mod refused;
 mod shown;
@@ -22,7 +23,7 @@ use portcullis_core::jose::jwe::PayloadOpener;
 use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::random::SecureRandom;
 use portcullis_core::seal::session::{Answer, Answering, Cipher, Curve, SESSION_LIFETIME, respond};
-use portcullis_core::seal::{self, Clear, Moment, Parties, Pointers, Seen, SenderKeys};
+use portcullis_core::seal::{self, Clear, Moment, Parties, Pointers, SenderKeys};
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_net::clock::Clock;
 use portcullis_net::offload;
@@ -35,15 +36,14 @@ pub(crate) use opening::Open;
 pub use refused::{SealProblem, SealRefused};
 
 use crate::endpoint::Endpoint;
+use crate::reason::Reason;
+use crate::replay::ReplayLog;
 use agreed::Agreed;
-use shown::AgentKeys;
+use once::{Noted, Unspent};
+use shown::ShownKeys;
 
 /// Accepted difference between an agent's clock and ours.
 const SKEW: Lifetime = Lifetime::from_secs(30);
-/// Most fields remembered, so that none is taken twice: five minutes of 300 fields a second.
-const REMEMBERED: usize = 100_000;
-/// The same of one client.
-const REMEMBERED_PER_CLIENT: usize = 20_000;
 /// How often sessions whose time is over are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -85,6 +85,8 @@ pub struct SealingSettings {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn SecureRandom>,
+    /// Remembers the fields and offers that were used. Replicas share one.
+    pub replays: Arc<dyn ReplayLog>,
 }
 
 /// Opens and seals. Made once, shared by all requests.
@@ -98,7 +100,7 @@ pub struct Sealing {
     clock: Arc<dyn Clock>,
     random: Arc<dyn SecureRandom>,
     agreed: Agreed,
-    seen: Seen,
+    replays: Arc<dyn ReplayLog>,
 }
 
 impl Sealing {
@@ -112,7 +114,6 @@ impl Sealing {
         for (server, tool, seal) in settings.tools {
             tools.entry(server).or_default().insert(tool, Arc::new(seal));
         }
-        let start = settings.clock.now();
         let sealing = Arc::new(Self {
             gateway: settings.gateway,
             jwks_uri: settings.jwks_uri,
@@ -123,8 +124,7 @@ impl Sealing {
             clock: settings.clock,
             random: settings.random,
             agreed: Agreed::default(),
-            // What was sealed before this process began, another may have taken in.
-            seen: Seen::new(REMEMBERED, REMEMBERED_PER_CLIENT).since(start),
+            replays: settings.replays,
         });
         let swept = Arc::downgrade(&sealing);
         tokio::spawn(async move {
@@ -192,16 +192,15 @@ impl Sealing {
         }
     }
 
-    fn refused(
-        &self,
-        endpoint: &Endpoint,
-        seal: Option<&Arc<ToolSeal>>,
-        problem: SealProblem,
-    ) -> SealRefused {
-        SealRefused {
+    fn refused(&self, endpoint: &Endpoint, seal: Option<&Arc<ToolSeal>>, problem: SealProblem) -> Reason {
+        // That a store is away has nothing to do with sealing.
+        if let SealProblem::Unremembered(unavailable) = problem {
+            return unavailable.into();
+        }
+        Reason::Sealing(SealRefused {
             problem,
             told: Arc::new(self.told(endpoint.server(), seal)),
-        }
+        })
     }
 
     /// Agrees on a session with an agent: its offer, and its keys, as `{"offer": jws, "keys": [jwk, jwk]}`. Gives the
@@ -211,19 +210,21 @@ impl Sealing {
         endpoint: &Endpoint,
         who: &VerifiedIdentity,
         body: &[u8],
-    ) -> Result<String, SealRefused> {
+    ) -> Result<String, Reason> {
         let refused = |problem| self.refused(endpoint, None, problem);
         let said: Value =
             seal::canonical::read(body).map_err(|error| refused(seal::Error::from(error).into()))?;
         let (Some(offer), Some(keys)) = (said.get("offer").and_then(Value::as_str), said.get("keys")) else {
             return Err(refused(SealProblem::Said));
         };
-        let agent = AgentKeys::read(keys, who).map_err(refused)?;
+        let keys = ShownKeys::of(keys, who).map_err(refused)?;
         let (sealing, offer, parties) = (Arc::clone(self), offer.to_owned(), self.parties(endpoint, who));
-        let answered = offload::run(move || sealing.respond(&offer, &parties, &agent)).await;
-        let answer = answered
+        let work = move || sealing.respond(&offer, &parties, keys);
+        let (answer, unspent) = offload::run(work)
+            .await
             .map_err(|_| refused(SealProblem::Lost))?
-            .map_err(|error| refused(error.into()))?;
+            .map_err(refused)?;
+        self.spend(unspent, who.principal()).await.map_err(refused)?;
         self.agreed
             .keep(
                 who.principal().clone(),
@@ -235,23 +236,29 @@ impl Sealing {
         Ok(answer.text)
     }
 
-    fn respond(&self, offer: &str, parties: &Parties, agent: &AgentKeys) -> Result<Answer, seal::Error> {
-        let moment = self.moment();
+    fn respond(
+        &self,
+        offer: &str,
+        parties: &Parties,
+        keys: ShownKeys,
+    ) -> Result<(Answer, Unspent), SealProblem> {
+        let (agent, noted, moment) = (keys.read()?, Noted::default(), self.moment());
         let answering = Answering {
             ciphers: self.ciphers.clone(),
             curves: vec![Curve::X25519, Curve::P256],
             ends: moment.now.plus(self.session_lifetime),
         };
-        respond(
+        let answer = respond(
             offer,
             parties,
             SenderKeys::One(&agent.signature),
             &answering,
             &*self.keys.signer(),
-            &self.seen,
+            &noted,
             moment,
             &*self.random,
-        )
+        )?;
+        Ok((answer, noted.unspent()))
     }
 
     /// Ends all sessions of a caller, and says how many there were.

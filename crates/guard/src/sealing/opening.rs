@@ -12,8 +12,9 @@ use portcullis_core::wire::{Call, Method, Target};
 use serde_json::Value;
 
 use super::answer::{SealedAnswer, With};
+use super::once::{Noted, Unspent};
 use super::refused::{SealProblem, SealRefused};
-use super::shown::{AgentKeys, How, Shown};
+use super::shown::{How, Shown, ShownKeys};
 use super::weight::Weight;
 use super::{Sealing, ToolSeal};
 use crate::endpoint::Endpoint;
@@ -45,7 +46,7 @@ impl Sealing {
             (Some(_), None) => Err(SealProblem::Needed),
             (Some(seal), Some(said)) => self.opened(endpoint, who, seal, said, &call).await.map(Some),
         };
-        let refused = |problem| Reason::Sealing(self.refused(endpoint, seal.as_ref(), problem));
+        let refused = |problem| self.refused(endpoint, seal.as_ref(), problem);
         match opened.map_err(refused)? {
             None => Ok(Open {
                 call: match forward::withhold(call.body()) {
@@ -88,9 +89,11 @@ impl Sealing {
         };
         let (sealing, of) = (Arc::clone(self), Arc::clone(tool));
         let (body, bound, with) = match how {
-            How::Keys(agent) => {
-                let work = move || sealing.open_nested(sealed, &of, *agent);
-                Weight::Heavy.run(work).await??
+            How::Keys(keys) => {
+                let work = move || sealing.open_nested(sealed, &of, keys);
+                let (body, bound, with, unspent) = Weight::Heavy.run(work).await??;
+                self.spend(unspent, who.principal()).await?;
+                (body, bound, with)
             }
             How::Session(id) => {
                 let session = self.agreed.find(id, who, endpoint.server(), self.now())?;
@@ -108,13 +111,15 @@ impl Sealing {
         &self,
         sealed: Sealed,
         tool: &ToolSeal,
-        agent: AgentKeys,
-    ) -> Result<(Vec<u8>, BoundCall, With), seal::Error> {
+        keys: ShownKeys,
+    ) -> Result<(Vec<u8>, BoundCall, With, Unspent), SealProblem> {
+        let (agent, noted) = (keys.read()?, Noted::default());
         let openers = |kid: &_| self.keys.opener(kid);
         let sender = SenderKeys::One(&agent.signature);
-        let mut opener = NestedOpener::new(sender, &openers, &self.seen, self.moment());
+        let mut opener = NestedOpener::new(sender, &openers, &noted, self.moment());
         let (body, bound) = sealed.open(tool, &mut opener)?;
-        Ok((body, bound, With::Key(Arc::new(agent.encryption))))
+        let with = With::Key(Arc::new(agent.encryption));
+        Ok((body, bound, with, noted.unspent()))
     }
 
     fn open_in_session(

@@ -7,6 +7,8 @@ use portcullis_core::seal;
 use portcullis_core::wire::SEALED_FIELDS;
 use serde_json::{Value, json};
 
+use crate::replay::ReplayUnavailable;
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealProblem {
@@ -33,6 +35,15 @@ pub enum SealProblem {
     /// result and error, or none of them.
     #[error("the server's answer is not one of request, result and error")]
     NoMessage,
+    /// Made before the memory of what was used began: whether it was used before cannot be told.
+    #[error("the fields were sealed before the gateway started; seal the call afresh and repeat it")]
+    BeforeStart {
+        /// After how many seconds what its sender makes is new enough, by its own clock.
+        wait: u64,
+    },
+    /// Whether it was used before cannot be told now.
+    #[error(transparent)]
+    Unremembered(#[from] ReplayUnavailable),
     /// As many sessions as there may be.
     #[error("there are too many sealed sessions at the moment")]
     TooManySessions,
@@ -52,6 +63,8 @@ impl SealProblem {
             Self::OtherKeys => "seal.other-keys",
             Self::Fields(error) => error.code(),
             Self::NoMessage => "seal.no-message",
+            Self::BeforeStart { .. } => "seal.before-start",
+            Self::Unremembered(error) => error.code(),
             Self::TooManySessions => "seal.too-many-sessions",
             Self::Lost => "seal.lost",
         }
@@ -66,14 +79,26 @@ impl SealProblem {
             }
             Self::Fields(error) => error.fault(),
             Self::NoMessage => Fault::Peer,
-            Self::Lost => Fault::Operator,
+            Self::Unremembered(error) => error.fault(),
+            Self::BeforeStart { .. } | Self::Lost => Fault::Operator,
         }
     }
 
     /// Whether its sender helps itself by sealing the call afresh.
     #[must_use]
     pub fn wants_sealing_afresh(&self) -> bool {
-        matches!(self, Self::Fields(error) if error.wants_sealing_afresh())
+        match self {
+            Self::Fields(error) => error.wants_sealing_afresh(),
+            Self::BeforeStart { .. } => true,
+            Self::Needed
+            | Self::Said
+            | Self::NoKeys
+            | Self::OtherKeys
+            | Self::NoMessage
+            | Self::Unremembered(_)
+            | Self::TooManySessions
+            | Self::Lost => false,
+        }
     }
 }
 
@@ -90,9 +115,13 @@ pub struct SealRefused {
 impl SealRefused {
     /// The members of `error.data`.
     pub(crate) fn data(&self) -> Vec<(&'static str, Value)> {
-        vec![
+        let mut data = vec![
             ("extension", json!(SEALED_FIELDS)),
             ("sealed", self.told.as_ref().clone()),
-        ]
+        ];
+        if let SealProblem::BeforeStart { wait } = self.problem {
+            data.push(("wait", json!(wait)));
+        }
+        data
     }
 }

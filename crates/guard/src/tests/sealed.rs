@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::issuer::{House, ISSUER, Key};
 use super::{MCP, head, json_of, text};
+use crate::replay::{FirstUse, LocalReplayLog, ReplayId, ReplayLog, ReplayUnavailable};
 use crate::sealing::{Sealing, SealingKeys, SealingSettings, ToolSeal};
 use crate::{Admitted, Refusal};
 
@@ -33,8 +34,12 @@ struct Pair {
 
 impl Pair {
     fn new(name: &str) -> Self {
+        Self::signing_with(name, SignatureAlgorithm::Es256)
+    }
+
+    fn signing_with(name: &str, algorithm: SignatureAlgorithm) -> Self {
         let kid = |purpose: &str| KeyId::parse(&format!("{name}-{purpose}")).unwrap();
-        let (signing, _) = SigningKey::generate(kid("sig"), SignatureAlgorithm::Es256).unwrap();
+        let (signing, _) = SigningKey::generate(kid("sig"), algorithm).unwrap();
         let opening =
             DecryptionKey::generate(kid("enc"), KeyManagement::EcdhEs, DecryptionKind::X25519, &System);
         Self {
@@ -53,7 +58,7 @@ impl Pair {
         [
             jwk(
                 self.signing.public(),
-                SignatureAlgorithm::Es256.into(),
+                self.signing.algorithm().into(),
                 self.signing.kid(),
             ),
             jwk(
@@ -101,8 +106,21 @@ struct Sealed {
 impl Sealed {
     fn new() -> Self {
         let issuer = Key::new("k");
-        let mut house = House::new(&[&issuer]);
-        let gateway = Arc::new(Pair::new("gw"));
+        let house = House::new(&[&issuer]);
+        let now = house.clock.now();
+        let mut sealed = Self {
+            house,
+            issuer,
+            gateway: Arc::new(Pair::new("gw")),
+            agent: Pair::new("agent"),
+        };
+        sealed.started(Arc::new(LocalReplayLog::new(1_000, now)));
+        sealed
+    }
+
+    /// Another process of the gateway, or another replica of it, with what that one remembers.
+    fn started(&mut self, replays: Arc<dyn ReplayLog>) {
+        let (house, gateway) = (&mut self.house, &self.gateway);
         let sealing = Sealing::new(SealingSettings {
             gateway: Issuer::parse("https://gw.example").unwrap(),
             jwks_uri: "https://gw.example/.well-known/jwks.json".to_owned(),
@@ -122,17 +140,12 @@ impl Sealed {
                 .to_vec(),
             ciphers: Cipher::ALL.to_vec(),
             session_lifetime: Lifetime::from_minutes(10),
-            keys: Arc::<Pair>::clone(&gateway),
+            keys: Arc::<Pair>::clone(gateway),
             clock: Arc::<super::issuer::Hand>::clone(&house.clock),
             random: Arc::new(System),
+            replays,
         });
         house.guard.sealing = Some(sealing);
-        Self {
-            house,
-            issuer,
-            gateway,
-            agent: Pair::new("agent"),
-        }
     }
 
     fn now(&self) -> UnixTime {
@@ -229,19 +242,28 @@ impl Sealed {
         self.session_offered(self.now(), head).await
     }
 
-    async fn session_offered(&self, at: UnixTime, head: &Parts) -> Result<seal::session::Session, Refusal> {
+    fn offer(&self, at: UnixTime) -> (Offer, String) {
         let offering = Offering {
             curve: Curve::X25519,
             ciphers: Cipher::ALL.to_vec(),
         };
         let offer = Offer::new(self.parties(), offering, &*self.agent.signing, at, &System).unwrap();
         let body = json!({ "offer": offer.text(), "keys": self.agent.public() }).to_string();
+        (offer, body)
+    }
+
+    async fn offered(&self, body: &str, head: &Parts) -> Result<Option<String>, Refusal> {
         let (guard, endpoint) = (&self.house.guard, &self.house.short);
         let arrival = guard.arrival(None);
         let who = guard.authenticate(endpoint, &arrival, head).await?;
-        let answer = guard
+        guard
             .seal_session(endpoint, &arrival, &who, head, body.as_bytes())
-            .await?;
+            .await
+    }
+
+    async fn session_offered(&self, at: UnixTime, head: &Parts) -> Result<seal::session::Session, Refusal> {
+        let (offer, body) = self.offer(at);
+        let answer = self.offered(&body, head).await?;
         let moment = Moment {
             now: self.now(),
             skew: Lifetime::from_secs(0),
@@ -331,6 +353,100 @@ async fn a_field_is_good_for_five_minutes_and_once() {
     assert_eq!(sealed.refused(&sealed.head(), &body).await, "seal.expired");
     let (early, _) = sealed.call(sealed.now().plus(Lifetime::from_secs(31)));
     assert_eq!(sealed.refused(&sealed.head(), &early).await, "seal.not-yet");
+}
+
+/// A log that nobody reaches.
+struct Away(UnixTime);
+
+impl ReplayLog for Away {
+    fn first_use(&self, _id: ReplayId, _until: UnixTime, _now: UnixTime) -> FirstUse<'_> {
+        FirstUse::known(Err(ReplayUnavailable::Unreachable))
+    }
+
+    fn since(&self) -> UnixTime {
+        self.0
+    }
+
+    fn ready(&self) -> Result<(), ReplayUnavailable> {
+        Err(ReplayUnavailable::Unreachable)
+    }
+}
+
+#[tokio::test]
+async fn what_one_gateway_took_no_other_takes_that_shares_its_log() {
+    let mut sealed = Sealed::new();
+    let (head, now) = (sealed.head(), sealed.now());
+    let shared: Arc<dyn ReplayLog> = Arc::new(LocalReplayLog::new(1_000, now));
+    sealed.started(Arc::clone(&shared));
+    let (body, _) = sealed.call(now);
+    drop(sealed.judge(&head, &body).await.unwrap());
+    let (offer, said) = sealed.offer(now);
+    drop(sealed.offered(&said, &head).await.unwrap());
+    drop(offer);
+
+    sealed.started(shared);
+    assert_eq!(sealed.refused(&head, &body).await, "seal.replayed");
+    assert_eq!(
+        sealed.offered(&said, &head).await.unwrap_err().code(),
+        "seal.replayed"
+    );
+    // One with a log of its own, which says since when.
+    sealed.house.clock.forward(1);
+    let alone = LocalReplayLog::new(1_000, sealed.now());
+    sealed.started(Arc::new(alone));
+    assert_eq!(sealed.refused(&head, &body).await, "seal.before-start");
+    // And one that cannot ask.
+    sealed.started(Arc::new(Away(now)));
+    let (body, _) = sealed.call(sealed.now());
+    let refusal = sealed.judge(&head, &body).await.unwrap_err();
+    assert_eq!(refusal.code(), "replay.unreachable");
+    assert_eq!(refusal.into_response().status(), 503);
+    let refused = sealed.session(&head).await.unwrap_err();
+    assert_eq!(refused.code(), "replay.unreachable");
+}
+
+#[tokio::test]
+async fn an_algorithm_that_nobody_named_is_none_for_clients() {
+    let mut sealed = Sealed::new();
+    for (algorithm, refused) in [
+        (SignatureAlgorithm::EdDsa, None),
+        (SignatureAlgorithm::MlDsa65, Some("seal.said")),
+    ] {
+        sealed.agent = Pair::signing_with("agent", algorithm);
+        let (body, _) = sealed.call(sealed.now());
+        let judged = sealed.judge(&sealed.head(), &body).await;
+        assert_eq!(
+            judged.err().map(|refusal| refusal.code()),
+            refused,
+            "{algorithm:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_that_were_shown_are_read_when_there_is_a_turn_and_large_ones_never() {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let sealed = Sealed::new();
+    let (head, (body, _)) = (sealed.head(), sealed.call(sealed.now()));
+    let held = all_turns().await;
+    let mut judged = pin!(sealed.judge(&head, &body));
+    assert!(
+        judged
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    drop(held);
+    drop(judged.await.unwrap());
+
+    let (body, _) = sealed.call(sealed.now());
+    let mut large: Value = serde_json::from_str(&body).unwrap();
+    let key = &mut large["params"]["_meta"]["dev.portcullis/sealed-fields"]["keys"][0];
+    key["note"] = "A".repeat(16 * 1024).into();
+    assert_eq!(sealed.refused(&head, &large.to_string()).await, "seal.said");
 }
 
 #[tokio::test]
@@ -512,6 +628,15 @@ async fn what_was_sealed_before_the_start_is_to_be_sealed_afresh() {
         (&error["code"], &error["data"]["reason"]),
         (&json!(-31_461), &json!("seal.before-start"))
     );
+    // How long a sender whose clock is behind has to wait.
+    assert_eq!(error["data"]["wait"], 1);
+    let behind = start.minus(Lifetime::from_secs(29));
+    let response = sealed
+        .judge(&head, &sealed.call(behind).0)
+        .await
+        .unwrap_err()
+        .into_response();
+    assert_eq!(json_of(&response)["error"]["data"]["wait"], 29);
     let refused = sealed.session_offered(before, &head).await.unwrap_err();
     assert_eq!(refused.code(), "seal.before-start");
     drop(sealed.judge(&head, &sealed.call(start).0).await.unwrap());

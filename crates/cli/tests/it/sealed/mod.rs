@@ -2,7 +2,12 @@
 
 mod stage;
 
-use portcullis_testkit::{Answer, Failure, Outcome, Scratch, mcp};
+use std::sync::Arc;
+
+use portcullis_agent::{Agent, Presenter, SealMode, Settings};
+use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_net::clock::{self, Clock};
+use portcullis_testkit::{Answer, Failure, Outcome, Request, Scratch, mcp};
 use serde_json::{Value, json};
 
 use crate::text;
@@ -10,6 +15,36 @@ use stage::{BALANCE, CARD, REVERSED, SECRET, Stage, contains};
 
 fn result_of(stdout: &str) -> Outcome<Value> {
     Ok(serde_json::from_str(stdout)?)
+}
+
+fn said(error: portcullis_agent::Error) -> Failure {
+    Failure::new(error.to_string())
+}
+
+/// A clock that is behind.
+struct Behind(Lifetime);
+
+impl Clock for Behind {
+    fn now(&self) -> UnixTime {
+        clock::System.now().minus(self.0)
+    }
+}
+
+/// An agent that stays, with the login in this folder.
+async fn living(folder: &Scratch, seal: SealMode) -> Outcome<Agent> {
+    living_behind(folder, seal, Lifetime::from_secs(0)).await
+}
+
+async fn living_behind(folder: &Scratch, seal: SealMode, behind: Lifetime) -> Outcome<Agent> {
+    struct Nobody;
+    impl Presenter for Nobody {
+        // Who is logged in is not asked.
+        fn authorize(&self, _url: &str) {}
+    }
+    let mut settings = Settings::new(folder.path(), Arc::new(Nobody));
+    settings.seal = seal;
+    settings.clock = Arc::new(Behind(behind));
+    Agent::open(settings).await.map_err(said)
 }
 
 /// The call as the agent sent it, changed, sent by hand.
@@ -284,21 +319,9 @@ async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
 // The wire and the server behind run while the test waits for processes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_agreed_on_anew_after_a_restart() -> Outcome {
-    use portcullis_agent::{Agent, Presenter, SealMode, Settings};
-    fn said(error: portcullis_agent::Error) -> Failure {
-        Failure::new(error.to_string())
-    }
-    struct Nobody;
-    impl Presenter for Nobody {
-        fn authorize(&self, url: &str) {
-            panic!("a login was asked for: {url}");
-        }
-    }
     let mut stage = Stage::set().await?;
     let folder = stage.logged_in("ada", "bank").await?;
-    let mut settings = Settings::new(folder.path(), std::sync::Arc::new(Nobody));
-    settings.seal = SealMode::Session;
-    let agent = Agent::open(settings).await.map_err(said)?;
+    let agent = living(&folder, SealMode::Session).await?;
     let url = stage.url("bank");
     let arguments = || json!({"text": SECRET}).as_object().cloned().unwrap_or_default();
     let session = |call: &Value| text(call, "/params/_meta/dev.portcullis~1sealed-fields/session");
@@ -342,5 +365,73 @@ async fn a_session_is_agreed_on_anew_after_a_restart() -> Outcome {
     let answer = sent(&url, &token, &last).await?;
     assert_eq!(error_of(&answer)?.2, "seal.session-unknown");
     assert!(!stage.wire.contains(SECRET) && !stage.wire.contains(REVERSED));
+    Ok(())
+}
+
+// The wire and the server behind run while the test waits for processes.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_on_while_keys_of_the_gateway_are_revoked() -> Outcome {
+    let stage = Stage::set().await?;
+    let folder = stage.logged_in("ada", "bank").await?;
+    let url = stage.url("bank");
+    let arguments = || {
+        json!({"text": SECRET, "card": {"number": CARD}})
+            .as_object()
+            .cloned()
+            .unwrap_or_default()
+    };
+    for mode in [SealMode::EachField, SealMode::Session] {
+        // It knows the gateway's keys from before, and has minutes to go until it would read them again.
+        let agent = living(&folder, mode).await?;
+        agent.call(&url, "pay", arguments()).await.map_err(said)?;
+        for purpose in ["signing", "encryption"] {
+            let kid = stage.revoke(purpose).await?;
+            // A new session is agreed on by the new key.
+            let ended = Request::new("DELETE", format!("{url}/seal"))
+                .bearer(&stage.token(&folder, "bank")?)
+                .send()
+                .await?;
+            assert!(ended.status < 300, "{}", ended.text());
+            drop(stage.behind.calls());
+            for tool in ["pay", "stream"] {
+                let called = agent.call(&url, tool, arguments()).await;
+                let called =
+                    called.map_err(|error| said(error).during(format!("{mode:?}, {kid} revoked, {tool}")))?;
+                assert_eq!(text(&called.result, "/content/0/text"), REVERSED);
+            }
+            assert_eq!(
+                stage.behind.calls().len(),
+                2,
+                "each was done once: {mode:?} {purpose}"
+            );
+        }
+    }
+    for secret in [SECRET, REVERSED, CARD, BALANCE] {
+        assert!(!stage.wire.contains(secret), "{secret} was on the wire");
+    }
+    let records = stage.records()?;
+    assert!(records.contains("seal.recipient-key"), "{records}");
+    Ok(())
+}
+
+// The wire and the server behind run while the test waits for processes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_clock_is_behind_waits_for_a_gateway_that_has_just_started() -> Outcome {
+    let mut stage = Stage::set().await?;
+    let folder = stage.logged_in("ada", "bank").await?;
+    for mode in [SealMode::EachField, SealMode::Session] {
+        let agent = living_behind(&folder, mode, Lifetime::from_secs(4)).await?;
+        stage.restart().await?;
+        drop(stage.behind.calls());
+        let arguments = json!({"text": SECRET}).as_object().cloned().unwrap_or_default();
+        let called = agent
+            .call(&stage.url("bank"), "pay", arguments)
+            .await
+            .map_err(said)?;
+        assert_eq!(text(&called.result, "/content/0/text"), REVERSED);
+        assert_eq!(stage.behind.calls().len(), 1, "{mode:?}");
+    }
+    let records = stage.records()?;
+    assert!(records.contains("seal.before-start"), "{records}");
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_testkit::{Failure, Outcome, Scratch, Upstream, mcp};
+use portcullis_testkit::{Failure, Outcome, Request, Scratch, Upstream, mcp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -355,6 +355,38 @@ dir = "audit"
     pub(crate) fn token(&self, folder: &Scratch, server: &str) -> Outcome<String> {
         let output = agent(folder, &["token", &self.url(server)]).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Revokes the key of the gateway that does this work now, as an operator does, and waits until it is not published.
+    pub(crate) async fn revoke(&self, purpose: &str) -> Outcome<String> {
+        let file = self.scratch.path().join("gateway.toml").display().to_string();
+        let listed = crate::portcullis().run(["keys", "list", "--json", "--config", &file])?;
+        let listed: Vec<Value> = serde_json::from_str(&listed.stdout)?;
+        let current =
+            |key: &&Value| key["role"] == "gateway" && key["purpose"] == purpose && key["state"] == "enabled";
+        let key = listed.iter().find(current);
+        let kid = key.map(|key| crate::text(key, "/kid")).unwrap_or_default();
+        let revoke = [
+            "keys",
+            "revoke",
+            &kid,
+            "--reason",
+            "seen in a log",
+            "--config",
+            &file,
+        ];
+        let ran = crate::portcullis().run(revoke)?;
+        if ran.code != Some(0) {
+            return Err(Failure::new(format!("{ran:?}")));
+        }
+        for _ in 0..500 {
+            let jwks = format!("{}/.well-known/jwks.json", self.gateway_url);
+            if !Request::get(jwks).send().await?.text().contains(&kid) {
+                return Ok(kid);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Err(Failure::new(format!("{kid} is still published")))
     }
 
     /// The records of the gateway.

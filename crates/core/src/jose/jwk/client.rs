@@ -94,7 +94,9 @@ fn read(jwks: &Value<'_>) -> Result<ClientKeys, UnusableKeys> {
     let (mut signature, mut encryption) = (None, None);
     for jwk in keys {
         let place = match jwk.get("use").and_then(Value::as_text) {
-            Some("sig") if VerificationKey::from_object(jwk).is_ok() => &mut signature,
+            Some("sig") if VerificationKey::from_object(jwk).is_ok_and(|key| may_sign(&key)) => {
+                &mut signature
+            }
             Some("enc") if EncryptionKey::from_object(jwk, None).is_ok() => &mut encryption,
             Some(_) | None => return Err(UnusableKeys::Key),
         };
@@ -115,6 +117,11 @@ fn read(jwks: &Value<'_>) -> Result<ClientKeys, UnusableKeys> {
     }
 }
 
+/// No configuration names algorithms for clients.
+fn may_sign(key: &VerificationKey) -> bool {
+    !key.algorithm().is_off_unless_named()
+}
+
 /// RFC 7518 §6.4.1: `k` is all of a symmetric key.
 fn holds_secrets(jwk: &Object<'_>) -> bool {
     holds_private_material(jwk) || jwk.get("k").is_some()
@@ -132,6 +139,28 @@ mod tests {
         let text = format!(r#"{{"jwks":{{"keys":[{}]}}}}"#, keys.join(","));
         let object = Object::parse(text.as_bytes()).unwrap();
         read(object.get("jwks").unwrap())
+    }
+
+    #[test]
+    fn an_algorithm_that_is_off_is_off_for_clients_too() {
+        use crate::ids::KeyId;
+        use crate::jose::SignatureAlgorithm;
+        use crate::jose::jwk::{PublicJwk, SigningKey};
+        for (algorithm, expected) in [
+            (SignatureAlgorithm::EdDsa, Ok(())),
+            (SignatureAlgorithm::MlDsa65, Err(UnusableKeys::Key)),
+        ] {
+            let kid = KeyId::parse("sig").unwrap();
+            let (key, _) = SigningKey::generate(kid.clone(), algorithm).unwrap();
+            let jwk = PublicJwk {
+                key: key.public().clone(),
+                algorithm: algorithm.into(),
+                kid,
+                chain: Vec::new(),
+            };
+            let jwk = serde_json::Value::Object(jwk.to_json()).to_string();
+            assert_eq!(of(&[&jwk, ENC]).map(|_| ()), expected, "{algorithm:?}");
+        }
     }
 
     #[test]
