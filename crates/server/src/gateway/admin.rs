@@ -50,7 +50,8 @@ impl Endpoints for Admin {
         if self.shared.stop.is_cancelled() {
             return Err("stopping");
         }
-        self.shared.readiness.ready()
+        self.shared.readiness.ready()?;
+        self.rings.iter().try_for_each(|ring| ring.keyring.is_followed())
     }
 
     /// Reasons are slugs, so nothing needs escaping.

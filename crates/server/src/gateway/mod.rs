@@ -3,20 +3,15 @@
 //! Takes: HTTP requests. Gives: the guarded servers' answers, or refusals. May use: `guard`, `http`, `custody`,
 //! `sink` (is it ready?). Never: sends a caller's token on, answers for an upstream, holds back an event of a stream.
 //!
-//! What may be asked is decided in `portcullis-guard`; this room reads a body within limits, sends on what
-//! was admitted, and brings the answer back as it comes. The public URL is configured: nothing here is
+//! What may be asked, and what of an answer may be seen, is decided in `portcullis-guard`; this room sends on what was
+//! admitted, and brings the answer back as it comes. The public URL is configured: nothing here is
 //! guessed from a request's `Host`.
 
 mod addresses;
 mod admin;
-mod answer;
 mod call;
-mod calls;
-pub mod catalogue;
 mod documents;
-mod events;
-mod list;
-mod sealed;
+mod sealing;
 pub mod stdio;
 pub mod upstream;
 
@@ -30,12 +25,13 @@ use axum::routing::any;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Request, Response};
 use portcullis_core::ids::{InvalidId, Issuer, ServerName};
+use portcullis_guard::exchange::{Bounds, Exchange};
 use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::custody::Keyring;
 use crate::http::{JwksCounts, JwksPage};
-use calls::Calls;
+use call::Entry;
 use catalogue::Catalogue;
 use upstream::Upstream;
 
@@ -43,6 +39,7 @@ pub use crate::http::Readiness;
 pub use addresses::{Address, addresses};
 pub use admin::Counted;
 pub use documents::JWKS_PATH;
+pub use portcullis_guard::exchange::catalogue;
 
 /// Where sealed sessions are agreed on, below the path of the server.
 const SEAL: &str = "/seal";
@@ -71,6 +68,8 @@ pub struct Settings {
     pub body_time: Duration,
     /// A stream of which nothing was heard from its server for this long is ended.
     pub stream_silence: Duration,
+    /// Most streams open at one server; the answer to a call is never refused.
+    pub streams: usize,
     /// What `/readyz` asks.
     pub readiness: Arc<dyn Readiness>,
 }
@@ -91,22 +90,9 @@ struct Shared {
     public_url: String,
     addresses: Vec<Address>,
     authorization_servers: Vec<Issuer>,
-    catalogue: Arc<Catalogue>,
     jwks: Arc<JwksPage>,
-    body_bytes: usize,
-    body_time: Duration,
-    stream_silence: Duration,
     readiness: Arc<dyn Readiness>,
     stop: CancellationToken,
-}
-
-/// One MCP endpoint.
-#[derive(Debug)]
-struct Entry {
-    shared: Arc<Shared>,
-    endpoint: Endpoint,
-    upstream: Arc<dyn Upstream>,
-    calls: Arc<Calls>,
 }
 
 impl Gateway {
@@ -131,45 +117,51 @@ impl Gateway {
             addresses: addresses(&settings.public_url, &names)?,
             public_url: settings.public_url,
             authorization_servers: settings.authorization_servers,
-            catalogue: Arc::clone(&catalogue),
             jwks: Arc::new(JwksPage::new()),
+            readiness: settings.readiness,
+            stop: stop.clone(),
+        });
+        let bounds = Bounds {
             body_bytes: settings.body_bytes,
             body_time: settings.body_time,
             stream_silence: settings.stream_silence,
-            readiness: settings.readiness,
             stop,
-        });
+        };
         let mut router = documents::routes(&shared, Arc::clone(&keyring));
         for server in settings.servers {
-            let sessions = Arc::new(Sessions::new());
-            let calls = Arc::new(Calls::default());
+            let sessions = Arc::new(Sessions::with_streams(settings.streams));
+            let mut first: Option<Exchange> = None;
             for address in shared
                 .addresses
                 .iter()
                 .filter(|address| address.server == server.name)
             {
                 let metadata_url = format!("{}{}", shared.public_url, address.metadata_path());
-                let entry = Arc::new(Entry {
-                    shared: Arc::clone(&shared),
-                    endpoint: Endpoint::new(
-                        server.name.clone(),
-                        address.resource.clone(),
-                        metadata_url,
-                        Arc::clone(&sessions),
+                let endpoint = Endpoint::new(
+                    server.name.clone(),
+                    address.resource.clone(),
+                    metadata_url,
+                    Arc::clone(&sessions),
+                );
+                let exchange = match &first {
+                    Some(first) => first.at(endpoint),
+                    None => Exchange::new(
+                        Arc::clone(&shared.guard),
+                        endpoint,
+                        Arc::clone(&catalogue),
+                        bounds.clone(),
                     ),
-                    upstream: Arc::clone(&server.upstream),
-                    calls: Arc::clone(&calls),
-                });
+                };
                 // Called at an address of its own, which is what proofs for it name.
-                let sealing_entry = Arc::new(Entry {
-                    endpoint: entry.endpoint.below(SEAL),
-                    shared: Arc::clone(&entry.shared),
-                    upstream: Arc::clone(&entry.upstream),
-                    calls: Arc::clone(&entry.calls),
+                let below = Arc::new(exchange.at(exchange.endpoint().below(SEAL)));
+                first.get_or_insert_with(|| exchange.clone());
+                let entry = Arc::new(Entry {
+                    exchange,
+                    upstream: Arc::clone(&server.upstream),
                 });
                 let guarded = any(move |request: Request<Body>| {
                     let entry = Arc::clone(&entry);
-                    async move { call::guarded(&entry, request).await }
+                    async move { entry.answer(request).await }
                 });
                 router = router.route(&address.path, guarded);
                 if shared
@@ -178,8 +170,8 @@ impl Gateway {
                     .is_some_and(|sealing| sealing.is_for(&server.name))
                 {
                     let agreeing = any(move |request: Request<Body>| {
-                        let entry = Arc::clone(&sealing_entry);
-                        async move { call::seal_session(&entry, request).await }
+                        let below = Arc::clone(&below);
+                        async move { call::seal_session(&below, request).await }
                     });
                     router = router.route(&format!("{}{SEAL}", address.path), agreeing);
                 }

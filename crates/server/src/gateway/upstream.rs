@@ -9,42 +9,10 @@ use http::HeaderValue;
 use http::Uri;
 use http::header::USER_AGENT;
 use portcullis_core::forward::{Outbound, UpstreamCredential};
-use portcullis_core::wire::{Call, Era, Kind, Method, RequestId};
 use portcullis_net::fetch::{self, Body, Fetcher};
 
+pub use portcullis_guard::exchange::CallInfo;
 pub use portcullis_guard::{Principal, UpstreamError};
-
-/// What an upstream that is not HTTP must know of a call beyond its bytes.
-#[derive(Clone, Debug)]
-pub struct CallInfo {
-    /// The era it speaks.
-    pub era: Era,
-    /// Request, notification, response, or GET and DELETE of a session.
-    pub kind: Kind,
-    /// Its method.
-    pub method: Method,
-    /// The session that it names, which has been found to be the principal's.
-    pub session: Option<Box<str>>,
-    /// `Last-Event-ID`, where a broken stream goes on.
-    pub last_event_id: Option<Box<str>>,
-    /// The id that the answer must echo.
-    pub id: Option<RequestId>,
-}
-
-impl CallInfo {
-    /// Of a call.
-    #[must_use]
-    pub fn of(call: &Call) -> Self {
-        Self {
-            era: call.era(),
-            kind: call.kind(),
-            method: call.method().clone(),
-            session: call.session().map(Into::into),
-            last_event_id: call.last_event_id().map(Into::into),
-            id: call.id().cloned(),
-        }
-    }
-}
 
 /// An upstream's answer, as soon as its head is there; the body may go on for as long as a stream does.
 /// Dropping the future, or the body, cancels the call.

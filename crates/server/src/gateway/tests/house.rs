@@ -17,7 +17,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use portcullis_core::audit::{DigestKey, Event};
 use portcullis_core::forward::UpstreamCredential;
-use portcullis_core::identity::IssuerTrust;
+use portcullis_core::identity::{IssuerTrust, Profile, TokenProfile};
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jws;
@@ -168,13 +168,11 @@ impl House {
             algorithms: BTreeSet::from([SignatureAlgorithm::Es256]),
             max_token_lifetime: Lifetime::from_hours(1),
             skew: Lifetime::from_secs(30),
+            tokens: TokenProfile::of(Profile::Rfc9068),
         };
         let settings = portcullis_guard::Settings {
             public_host: PublicHost::of(&public_url, Vec::new()).unwrap(),
-            issuers: vec![TrustedIssuer {
-                trust,
-                keys: Arc::new(keys),
-            }],
+            issuers: vec![TrustedIssuer::new(trust, Arc::new(keys))],
             policy: Arc::new(ArcSwap::from_pointee(policy())),
             recorder: Arc::<Memory>::clone(&memory),
             clock: Arc::new(System),
@@ -214,6 +212,7 @@ impl House {
             body_bytes: BODY_BYTES,
             body_time: Duration::from_millis(200),
             stream_silence,
+            streams: portcullis_guard::STREAMS,
             readiness: Arc::<AuditLog>::clone(&log),
         };
         let gateway = Gateway::new(settings, guard, Arc::clone(&keyring), stop.clone()).unwrap();
@@ -331,6 +330,7 @@ fn sealing(public_url: &str, keyring: &Arc<Keyring>, tools: Vec<(&str, ToolSeal)
         keys: Arc::<Keyring>::clone(keyring),
         clock: Arc::new(System),
         random: Arc::new(portcullis_net::random::System),
+        replays: Arc::new(LocalReplayLog::new(1_000, System.now())),
     })
 }
 

@@ -1,4 +1,4 @@
-//! The upstream's answer on its way to the caller.
+//! The server's answer on its way to the caller.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,23 +13,27 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use portcullis_core::audit::Ending;
 use portcullis_core::forward;
 use portcullis_core::identity::VerifiedIdentity;
+use portcullis_core::ids::Principal;
 use portcullis_core::wire::{Era, Kind, Method, Target};
-use portcullis_guard::{Arrival, REQUEST_ID, Reason, SealedAnswer, Stream, Ticket};
-use portcullis_net::fetch::{Body, full};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Entry;
 use super::calls::{Place, Whose};
 use super::events;
 use super::list::{Filter, FilteredEvents, Streams, Unfit};
 use super::sealed::{Change, Own, Watch};
-use super::upstream::{CallInfo, Principal, UpstreamError};
+use super::{Body, CallInfo, Exchange, full};
+use crate::arrival::Arrival;
+use crate::outcomes::Ticket;
+use crate::reason::{Reason, UpstreamError};
+use crate::refusal::REQUEST_ID;
+use crate::sealing::SealedAnswer;
+use crate::streams::Stream;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// One admitted call that the upstream answered.
+/// One admitted call that the server answered.
 pub(super) struct Answered<'a> {
-    pub(super) entry: &'a Entry,
+    pub(super) exchange: &'a Exchange,
     pub(super) arrival: &'a Arrival,
     pub(super) who: &'a Arc<VerifiedIdentity>,
     pub(super) principal: Principal,
@@ -101,7 +105,7 @@ impl Answered<'_> {
     /// A session belongs to whom the server gave it on `initialize`; nothing else gives one, and a stateless
     /// message has none.
     fn sessions(&self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), UpstreamError> {
-        let sessions = self.entry.endpoint.sessions();
+        let sessions = self.exchange.endpoint.sessions();
         match (self.info.era, &self.info.method) {
             (Era::Legacy, Method::Initialize) if status.is_success() => {
                 let Some(session) = headers.get(SESSION) else {
@@ -110,11 +114,11 @@ impl Answered<'_> {
                 let session = session.to_str().map_err(|_| UpstreamError::BadAnswer {
                     detail: "its session id is malformed",
                 })?;
-                let now = self.entry.shared.guard.clock().now();
+                let now = self.exchange.guard.clock().now();
                 return sessions
                     .bind(session, self.principal.clone(), now)
                     .map_err(|error| {
-                        tracing::warn!(server = %self.entry.endpoint.server(), %error, "session refused");
+                        tracing::warn!(server = %self.exchange.endpoint.server(), %error, "session refused");
                         UpstreamError::BadAnswer {
                             detail: "it gave out a session that another principal has",
                         }
@@ -125,7 +129,7 @@ impl Answered<'_> {
                     status == StatusCode::NOT_FOUND || (*method == Method::EndSession && status.is_success());
                 if let (Some(session), true) = (&self.info.session, ended) {
                     sessions.end(session);
-                    self.entry.calls.end(session);
+                    self.exchange.calls.end(session);
                 }
             }
             (Era::Modern, _) => {}
@@ -192,13 +196,13 @@ impl Answered<'_> {
     }
 
     fn filter(&self) -> Filter {
-        let guard = &self.entry.shared.guard;
-        let server = self.entry.endpoint.server();
+        let guard = &self.exchange.guard;
+        let server = self.exchange.endpoint.server();
         Filter {
-            policy: guard.policy(),
+            guard: Arc::clone(guard),
             who: Arc::clone(self.who),
             server: server.clone(),
-            catalogue: Arc::clone(&self.entry.shared.catalogue),
+            catalogue: Arc::clone(&self.exchange.catalogue),
             sealing: guard.sealing().cloned(),
         }
     }
@@ -208,18 +212,18 @@ impl Answered<'_> {
         if let Some(answer) = &self.sealed {
             return Some(Change::Seal {
                 answer: answer.clone(),
-                calls: Arc::clone(&self.entry.calls),
+                calls: Arc::clone(&self.exchange.calls),
                 place: self.remembered,
             });
         }
-        let Entry {
-            shared,
+        let Exchange {
+            guard,
             endpoint,
             calls,
             ..
-        } = self.entry;
+        } = self.exchange;
         let server = endpoint.server();
-        let sealing = shared.guard.sealing().filter(|sealing| sealing.is_for(server))?;
+        let sealing = guard.sealing().filter(|sealing| sealing.is_for(server))?;
         let own = match (&self.info.method, &self.target) {
             (Method::Initialize | Method::Discover, _) => Own::Announce(sealing.capability(server)),
             (Method::ToolsList, _) => Own::List(self.filter()),
@@ -228,7 +232,7 @@ impl Answered<'_> {
             (_, Some(_) | None) => Own::Passes,
         };
         let reason = Reason::Upstream(UpstreamError::Withheld);
-        let instead = shared.guard.answer(endpoint, self.arrival, None, &reason);
+        let instead = guard.answer(endpoint, self.arrival, None, &reason);
         Some(Change::Watch(Box::new(Watch {
             id: self
                 .info
@@ -270,27 +274,32 @@ impl Answered<'_> {
         let reason = Reason::Upstream(UpstreamError::BadAnswer {
             detail: "a message that has to be looked into may not be passed on",
         });
-        let guard = &self.entry.shared.guard;
-        let answer = guard.answer(&self.entry.endpoint, self.arrival, self.info.id.as_ref(), &reason);
+        let guard = &self.exchange.guard;
+        let answer = guard.answer(
+            &self.exchange.endpoint,
+            self.arrival,
+            self.info.id.as_ref(),
+            &reason,
+        );
         events::message(&answer.into_response().into_body())
     }
 
-    /// What ends a stream before its own end: the gateway's stop, and silence. A stream that has no end of its
+    /// What ends a stream before its own end: our stop, and silence. A stream that has no end of its
     /// own ends with the token that opened it too. The answer to a call does not: the call was judged when it
     /// was made, and what it did is not undone by keeping its result back.
     fn bounds(&self, headers: &HeaderMap, stream: Option<Stream>) -> Option<Bounds> {
         let place = match (stream, media_type(headers)) {
             (Some(place), _) => place,
             (None, Some(MediaType::EventStream)) => {
-                let streams = self.entry.endpoint.sessions().streams();
+                let streams = self.exchange.endpoint.sessions().streams();
                 streams.count(self.principal.clone())
             }
             (None, Some(MediaType::Json) | None) => return None,
         };
-        let stop = self.entry.shared.stop.clone().cancelled_owned();
+        let stop = self.exchange.bounds.stop.clone().cancelled_owned();
         let end: Pin<Box<dyn Future<Output = ()> + Send>> =
             if matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen) {
-                let now = self.entry.shared.guard.clock().now();
+                let now = self.exchange.guard.clock().now();
                 let left = self.who.expires().as_millis().saturating_sub(now.as_millis());
                 let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
                 Box::pin(async move {
@@ -300,7 +309,7 @@ impl Answered<'_> {
             } else {
                 Box::pin(stop)
             };
-        let silence = self.entry.shared.stream_silence;
+        let silence = self.exchange.bounds.stream_silence;
         Some(Bounds {
             end,
             silence: (silence, Box::pin(sleep(silence))),
@@ -309,7 +318,7 @@ impl Answered<'_> {
     }
 }
 
-/// Statuses that speak of the gateway itself, not of the call. A 401 passed on would make the caller get
+/// Statuses that speak of us, not of the call. A 401 passed on would make the caller get
 /// another token of ours, and a redirect could make it send the token elsewhere.
 fn refused_us(status: StatusCode) -> Result<(), UpstreamError> {
     match status {

@@ -11,12 +11,13 @@ use http_body_util::BodyExt as _;
 use portcullis_core::forward::{InvalidList, filter_list};
 use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::ids::ServerName;
-use portcullis_core::policy::Policy;
-use portcullis_guard::{Sealing, UpstreamError};
-use portcullis_net::fetch::Body;
 
+use super::Body;
 use super::catalogue::Catalogue;
 use super::events::{Event, Splitter};
+use crate::pipeline::Guard;
+use crate::reason::UpstreamError;
+use crate::sealing::Sealing;
 
 /// Largest list that is filtered whole, in bytes.
 const LIST_BYTES: usize = 8 * 1024 * 1024;
@@ -26,7 +27,7 @@ const LIST_TIME: Duration = Duration::from_secs(60);
 /// Leaves out what one caller may not call.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
-    pub(super) policy: Arc<Policy>,
+    pub(super) guard: Arc<Guard>,
     pub(super) who: Arc<VerifiedIdentity>,
     pub(super) server: ServerName,
     pub(super) catalogue: Arc<Catalogue>,
@@ -38,7 +39,7 @@ impl Filter {
         let seals = |tool: &_| self.sealing.as_ref()?.describe(&self.server, tool);
         let list = filter_list(
             message,
-            &mut |tool| self.policy.may_list(&self.who, &self.server, tool),
+            &mut |tool| self.guard.may_list(&self.who, &self.server, tool),
             &seals,
         )?;
         self.catalogue.note(&self.server, list.seen);

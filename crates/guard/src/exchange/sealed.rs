@@ -10,17 +10,14 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use portcullis_core::forward::{self, ServerMessage};
-use portcullis_core::ids::KeyId;
-use portcullis_core::jose::jwe::PayloadOpener;
-use portcullis_core::jose::jws::TokenSigner;
-use portcullis_guard::{SealedAnswer, SealingKeys, UpstreamError};
-use portcullis_net::fetch::Body;
 use serde_json::Value;
 
+use super::Body;
 use super::calls::{Calls, Place, Whose};
 use super::events::{Event, Splitter};
 use super::list::{Filter, Unfit, whole};
-use crate::custody::Keyring;
+use crate::reason::UpstreamError;
+use crate::sealing::SealedAnswer;
 
 /// Longest wait for a whole result once its head is there.
 const RESULT_TIME: Duration = Duration::from_secs(600);
@@ -189,16 +186,6 @@ impl Watch {
     }
 }
 
-impl SealingKeys for Keyring {
-    fn signer(&self) -> Arc<dyn TokenSigner> {
-        Self::signer(self)
-    }
-
-    fn opener(&self, kid: &KeyId) -> Option<Arc<dyn PayloadOpener>> {
-        Self::opener(self, kid)
-    }
-}
-
 struct Passing {
     body: Body,
     splitter: Splitter,
@@ -220,7 +207,7 @@ impl Passing {
         }
     }
 
-    async fn event(&self, bytes: Bytes) -> Result<Bytes, Unfit> {
+    async fn event(&mut self, bytes: Bytes) -> Result<Bytes, Unfit> {
         let event = Event::read(&bytes);
         match &event.data {
             Some(data) if !data.is_empty() => {

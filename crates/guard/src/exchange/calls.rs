@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::ids::Principal;
 use portcullis_core::wire::RequestId;
-use portcullis_guard::SealedAnswer;
 use serde_json::Value;
+
+use crate::sealing::SealedAnswer;
 
 /// Most calls with sealed fields that are known of one session. Its own oldest makes room.
 const CALLS_OF_ONE: usize = 64;
