@@ -21,7 +21,7 @@ pub(crate) struct Figures {
 }
 
 /// A child process that ends with this value.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -107,7 +107,7 @@ fn by_p50(mut runs: Vec<Run>) -> Result<Run, Failure> {
         .ok_or_else(|| "no rounds".into())
 }
 
-fn backend() -> Result<(Running, String), Failure> {
+pub(crate) fn backend() -> Result<(Running, String), Failure> {
     use std::io::BufRead as _;
     let mut child = Running(
         Command::new(std::env::current_exe()?)
@@ -209,7 +209,7 @@ fn cpu(id: u32) -> Result<Duration, Failure> {
 }
 
 /// Resident memory of a process in bytes.
-fn resident(id: u32) -> Result<u64, Failure> {
+pub(crate) fn resident(id: u32) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status
         .lines()

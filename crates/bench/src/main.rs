@@ -3,6 +3,7 @@
 //! `portcullis-bench PORTCULLIS [SECONDS]` prints the page; `portcullis-bench backend` serves the backend of the measurement.
 
 mod backend;
+mod floods;
 mod gateway;
 mod load;
 mod proofs;
@@ -55,7 +56,7 @@ fn measure(
         machine()
     )?;
     type Section<'s> = (&'s str, &'s dyn Fn() -> Result<String, Failure>);
-    let sections: [Section<'_>; 7] = [
+    let sections: [Section<'_>; 8] = [
         ("validation, cold and warm", &|| validation_section(runtime, time)),
         ("signatures, per algorithm", &|| {
             signatures::section(ROUNDS, time / 15)
@@ -69,6 +70,7 @@ fn measure(
         ("gateway against the direct call", &|| {
             gateway_section(runtime, portcullis, time)
         }),
+        ("floods", &|| floods::section(runtime, portcullis, time)),
     ];
     for (name, section) in sections {
         writeln!(std::io::stderr(), "bench: {name}")?;

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use portcullis_core::identity::{Candidate, IssuerTrust, verify};
+use portcullis_core::identity::{Candidate, IssuerTrust, Profile, TokenProfile, verify};
 use portcullis_core::ids::{Issuer, KeyId, ResourceUri};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwe::KeyManagement;
@@ -214,12 +214,13 @@ fn token(signer: &dyn jws::TokenSigner, now: UnixTime) -> Result<(Arc<AccessToke
 }
 
 /// Validates whatever tokens there are, old and new in turn.
-async fn validate(scene: &Scene, keys: &IssuerKeys, number: usize) -> Result<(), Failure> {
+async fn validate(scene: &Scene, keys: &Arc<IssuerKeys>, number: usize) -> Result<(), Failure> {
     let trust = IssuerTrust {
         issuer: Issuer::parse(ISSUER)?,
         algorithms: [SignatureAlgorithm::Es256].into(),
         max_token_lifetime: Lifetime::from_hours(1),
         skew: Lifetime::from_secs(30),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     };
     let resource = ResourceUri::parse(RESOURCE)?;
     let mut index = number;

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::identity::{Candidate, IssuerTrust, verify};
+use portcullis_core::identity::{Candidate, IssuerTrust, Profile, TokenProfile, verify};
 use portcullis_core::ids::{Issuer, ResourceUri};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwk::KeySet;
@@ -62,6 +62,7 @@ fn row(algorithm: SignatureAlgorithm, rounds: usize, time: Duration) -> Result<R
         algorithms: BTreeSet::from([algorithm]),
         max_token_lifetime: Lifetime::from_hours(1),
         skew: Lifetime::from_secs(30),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     };
     let resource = ResourceUri::parse(RESOURCE)?;
     let mut headers = http::HeaderMap::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_core::audit::{DigestKey, Event};
-use portcullis_core::identity::IssuerTrust;
+use portcullis_core::identity::{IssuerTrust, Profile, TokenProfile};
 use portcullis_core::ids::{Issuer, ResourceUri, ServerName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::policy::{Effect, Policy, Rules, ServerRules};
@@ -74,6 +74,7 @@ async fn with_keys(
         algorithms: BTreeSet::from([SignatureAlgorithm::Es256]),
         max_token_lifetime: Lifetime::from_hours(1),
         skew: Lifetime::from_secs(30),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     };
     let server = ServerName::parse("notes")?;
     let rules = Rules {
@@ -88,10 +89,7 @@ async fn with_keys(
     let guard = Guard::new(
         Settings {
             public_host: PublicHost::of("https://mcp.example.com", Vec::new())?,
-            issuers: vec![TrustedIssuer {
-                trust,
-                keys: Arc::new(keys),
-            }],
+            issuers: vec![TrustedIssuer::new(trust, Arc::new(keys))],
             policy: Arc::new(arc_swap::ArcSwap::from_pointee(policy)),
             recorder: Arc::new(Nowhere),
             clock,

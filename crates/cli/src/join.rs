@@ -10,7 +10,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_core::audit::{DigestKey, Event, System};
 use portcullis_core::forward::UpstreamCredential;
-use portcullis_core::identity::IssuerTrust;
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Policy, Rules, ScopeDescription, ServerRules};
@@ -18,14 +17,13 @@ use portcullis_core::secret::Secret;
 use portcullis_guard::recorder::{Durability, Recorder as _};
 use portcullis_guard::{Guard, PublicHost, ReplayLog, Sealing, SealingSettings, TrustedIssuer};
 use portcullis_net::clock::{self, Clock};
-use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
 use portcullis_server::authority::{self, Authority, ScopeCatalogue};
 use portcullis_server::config::{
-    AuditConfig, AuthorityConfig, Config, GatewayConfig, IssuerConfig, SecretFrom, ServerConfig, Transport,
+    AuditConfig, AuthorityConfig, Config, GatewayConfig, SecretFrom, ServerConfig, Transport,
 };
-use portcullis_server::custody::{KeyChange, Keyring, MasterKey, Rotating, Rotator};
+use portcullis_server::custody::{KeyChange, Keyring, MasterKey, Rotating, Rotator, Watcher};
 use portcullis_server::ephemeral::{self, Place, RedisSettings};
 use portcullis_server::gateway::catalogue::Catalogue;
 use portcullis_server::gateway::stdio::{self, StdioUpstream};
@@ -37,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::senders::senders;
-use crate::{revocations, rings};
+use crate::{issuers, limits, revocations, rings};
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -161,16 +159,18 @@ fn remembering(config: &Config) -> ephemeral::Settings {
     }
 }
 
-/// What a gateway cannot do without: its record, and its memory of what was used.
+/// What a gateway cannot do without: its record, its memory of what was used, and news of revoked keys.
 struct Needs {
     audit: Arc<AuditLog>,
     replays: Arc<dyn ReplayLog>,
+    authority: Arc<Watcher>,
 }
 
 impl Readiness for Needs {
     fn ready(&self) -> Result<(), &'static str> {
         self.audit.ready()?;
-        self.replays.ready().map_err(|why| why.code())
+        self.replays.ready().map_err(|why| why.code())?;
+        self.authority.is_followed()
     }
 }
 
@@ -210,9 +210,9 @@ pub(crate) async fn gateway(
     let issuers: Vec<TrustedIssuer> = config
         .issuers
         .iter()
-        .map(|issuer| trusted(issuer, world))
+        .map(|issuer| issuers::trusted(issuer, world))
         .collect::<Result<_, _>>()?;
-    revocations::follow(config, world, &issuers)?;
+    let authority = revocations::follow(config, world, &issuers)?;
     let guard = Guard::new(
         portcullis_guard::Settings {
             public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
@@ -226,7 +226,8 @@ pub(crate) async fn gateway(
         },
         &random::System,
     )
-    .map_err(cannot("start the guard"))?;
+    .map_err(cannot("start the guard"))?
+    .with_limits(limits::rates(config));
     let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let guard = Arc::new(match sealing(config, settings, &keyring, world)? {
         Some(sealing) => guard.with_sealing(sealing),
@@ -267,9 +268,11 @@ pub(crate) async fn gateway(
         body_bytes: config.limits.body,
         body_time: BODY_TIME,
         stream_silence: STREAM_SILENCE,
+        streams: config.limits.streams,
         readiness: Arc::new(Needs {
             audit: Arc::clone(&world.audit),
             replays: Arc::clone(&world.replays),
+            authority,
         }),
     };
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
@@ -308,6 +311,7 @@ fn sealing(
         keys: Arc::<Keyring>::clone(keyring),
         clock: Arc::clone(&world.clock),
         random: Arc::new(random::System),
+        replays: Arc::clone(&world.replays),
     })))
 }
 
@@ -317,32 +321,6 @@ fn passed_on() -> Vec<(OsString, OsString)> {
         .iter()
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
         .collect()
-}
-
-fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIssuer, Failure> {
-    let from = match (&issuer.jwks_uri, &issuer.jwks_file) {
-        (_, Some(file)) => KeysFrom::File(file.clone()),
-        (Some(uri), None) => KeysFrom::Url(
-            uri.parse()
-                .map_err(|error| Failure::usage(format!("`{uri}` is not a URL: {error}")))?,
-        ),
-        (None, None) => KeysFrom::Metadata,
-    };
-    let fetcher = Fetcher::new(Reach::Configured).map_err(cannot("start the HTTP client"))?;
-    Ok(TrustedIssuer {
-        trust: IssuerTrust {
-            issuer: issuer.issuer.clone(),
-            algorithms: issuer.algorithms.clone(),
-            max_token_lifetime: issuer.max_token_lifetime,
-            skew: issuer.clock_skew,
-        },
-        keys: Arc::new(IssuerKeys::new(
-            issuer.issuer.clone(),
-            from,
-            fetcher,
-            Arc::clone(&world.clock),
-        )),
-    })
 }
 
 #[expect(

@@ -55,9 +55,7 @@ pub(crate) fn of_home(home: &Home) -> Config {
         issuers: Vec::new(),
         servers: Vec::new(),
         policy: PolicyConfig::default(),
-        limits: LimitsConfig {
-            body: portcullis_core::limits::BODY_BYTES,
-        },
+        limits: LimitsConfig::default(),
         audit: Some(AuditConfig { dir: home.audit() }),
         keys: Some(keys_of(home)),
         store: None,

@@ -11,13 +11,14 @@ use portcullis_guard::PublicHost;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::AuthorityConfig;
-use portcullis_server::http::{Drained, Limits, guard_host, raise_descriptors, serve};
+use portcullis_server::http::{Drained, guard_host, serve};
 use portcullis_server::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::join::{self, World, cannot, secret_file};
+use crate::limits::connections;
 use crate::{config, logs};
 
 /// How often expired rows leave the store.
@@ -53,7 +54,7 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     world
         .record("start", format!("gateway {}", settings.public_url))
         .await?;
-    let limits = Limits::sharing(raise_descriptors(), 2);
+    let limits = connections(&config, 2);
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }
@@ -98,7 +99,7 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     world
         .record("start", format!("authority {}", settings.issuer))
         .await?;
-    let limits = Limits::sharing(raise_descriptors(), 2);
+    let limits = connections(&config, 2);
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use portcullis_core::identity::{Profile, TokenProfile};
 use portcullis_core::ids::{ClientId, Issuer, ScopeSet, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::policy::{Effect, ToolRule};
 use portcullis_core::random::token;
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
+use portcullis_guard::Serves;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
@@ -232,6 +234,7 @@ fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
         credential: Some(SecretFrom::Held(credential)),
         tools,
         seals: Vec::new(),
+        rates: Vec::new(),
         dpop: DpopConfig::default().rule,
     })
 }
@@ -245,6 +248,7 @@ fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failu
         credential: None,
         tools: Vec::new(),
         seals: Vec::new(),
+        rates: Vec::new(),
         dpop: DpopConfig::default().rule,
     })
 }
@@ -278,10 +282,16 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             max_token_lifetime: Lifetime::from_minutes(10),
             // One clock makes and reads the tokens.
             clock_skew: Lifetime::from_secs(0),
+            tokens: TokenProfile::of(Profile::Rfc9068),
+            serves: Serves::Every,
+            introspection: None,
         }],
         policy: PolicyConfig::default(),
+        // Its callers are programs of one person's, and what they may ask for is not shared with others.
         limits: LimitsConfig {
-            body: portcullis_core::limits::BODY_BYTES,
+            per_client: None,
+            per_user: None,
+            ..LimitsConfig::default()
         },
         audit: Some(AuditConfig { dir: home.audit() }),
         keys: Some(rings::keys_of(home)),

@@ -21,6 +21,10 @@ pub const ID_BYTES: usize = 256;
 pub const SCOPES: usize = 128;
 /// Longest single scope token, in bytes.
 pub const SCOPE_BYTES: usize = 256;
+/// Most groups, and most roles, in one token (Microsoft Entra ID puts up to 200 groups into one).
+pub const GROUPS: usize = 256;
+/// Largest answer about an opaque token, in bytes.
+pub const INTROSPECTION_BYTES: usize = 64 * 1024;
 /// Largest JWK Set document, in bytes.
 pub const JWKS_BYTES: usize = 256 * 1024;
 /// Most keys read from one JWK Set.

@@ -5,6 +5,9 @@
 //! of both, so no two tokens share an answer because they begin alike, and no resource gets the answer meant
 //! for another. The issuers' configuration does not change while a [`crate::Guard`] lives.
 //!
+//! Of an opaque token the issuer's answer is kept, for as long as configuration says. A resource is of one server, and a server has at
+//! most one issuer of opaque tokens, so the key stands for the issuer as well.
+//!
 //! Of a token that is bound to a key only what its issuer says is kept. Its proof is checked each time.
 
 use std::sync::{Arc, OnceLock};
@@ -25,7 +28,10 @@ pub(crate) const TOKENS: usize = 10_000;
 /// expire.
 pub(crate) const REMEMBERED_FOR: Lifetime = Lifetime::from_secs(60);
 
-/// What a token was verified to be, and against which keys.
+/// Most opaque tokens of which is remembered that they are not accepted.
+pub(crate) const INACTIVE: usize = 10_000;
+
+/// What a token was verified to be, and by what.
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub(crate) vouched: Arc<Vouched>,
@@ -33,19 +39,37 @@ pub(crate) struct Remembered {
     alone: Result<Arc<VerifiedIdentity>, Failed>,
     /// The key of the sender's proofs, parsed when the first of them held.
     pub(crate) proof_key: OnceLock<Arc<OwnKey>>,
-    /// Compared by pointer, and held so that the pointer names nothing else meanwhile.
-    keys: Arc<KeySet>,
+    basis: Basis,
     verified: UnixTime,
 }
 
+/// Why a token was believed.
+#[derive(Debug)]
+enum Basis {
+    /// These keys. Compared by pointer, and held so that the pointer names nothing else meanwhile.
+    Keys(Arc<KeySet>),
+    /// An answer of its issuer, which counts until then.
+    Answer { until: UnixTime },
+}
+
 impl Remembered {
-    pub(crate) fn new(vouched: Vouched, keys: Arc<KeySet>, verified: UnixTime) -> Self {
+    /// A token whose signature held.
+    pub(crate) fn signed(vouched: Vouched, keys: Arc<KeySet>, verified: UnixTime) -> Self {
+        Self::new(vouched, Basis::Keys(keys), verified)
+    }
+
+    /// A token that its issuer says is active. The answer counts until then, or until the token expires.
+    pub(crate) fn answered(vouched: Vouched, verified: UnixTime, until: UnixTime) -> Self {
+        Self::new(vouched, Basis::Answer { until }, verified)
+    }
+
+    fn new(vouched: Vouched, basis: Basis, verified: UnixTime) -> Self {
         let vouched = Arc::new(vouched);
         Self {
             alone: vouched.confirm(None).map(Arc::new),
             vouched,
             proof_key: OnceLock::new(),
-            keys,
+            basis,
             verified,
         }
     }
@@ -91,9 +115,15 @@ impl TokenCache {
         keys_now: impl FnOnce(&Vouched) -> Option<Arc<KeySet>>,
     ) -> Option<Arc<Remembered>> {
         let remembered = self.0.get(key)?;
-        let same_keys =
-            || keys_now(&remembered.vouched).is_some_and(|keys| Arc::ptr_eq(&keys, &remembered.keys));
-        let recently = remembered.verified <= now && now < remembered.verified.plus(REMEMBERED_FOR);
+        let until = match &remembered.basis {
+            Basis::Keys(_) => remembered.verified.plus(REMEMBERED_FOR),
+            Basis::Answer { until } => *until,
+        };
+        let recently = remembered.verified <= now && now < until;
+        let same_keys = || match &remembered.basis {
+            Basis::Keys(held) => keys_now(&remembered.vouched).is_some_and(|keys| Arc::ptr_eq(&keys, held)),
+            Basis::Answer { .. } => true,
+        };
         if recently && now < remembered.vouched.expires() && same_keys() {
             return Some(remembered);
         }
@@ -103,5 +133,31 @@ impl TokenCache {
 
     pub(crate) fn remember(&self, key: Key, remembered: Arc<Remembered>) {
         self.0.insert(key, remembered);
+    }
+}
+
+/// Opaque tokens that are not accepted, so that their sender does not make us ask about them again at once. Bounded; the
+/// least used make room.
+#[derive(Debug)]
+pub(crate) struct Inactive(Cache<Key, (Failed, UnixTime, UnixTime)>);
+
+impl Inactive {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(INACTIVE))
+    }
+
+    /// Why the token was not accepted a short while before.
+    pub(crate) fn recall(&self, key: &Key, now: UnixTime) -> Option<Failed> {
+        let (failed, since, until) = self.0.get(key)?;
+        // A clock that was set back remembers nothing.
+        if since <= now && now < until {
+            return Some(failed);
+        }
+        self.0.remove(key);
+        None
+    }
+
+    pub(crate) fn remember(&self, key: Key, failed: Failed, now: UnixTime, until: UnixTime) {
+        self.0.insert(key, (failed, now, until));
     }
 }

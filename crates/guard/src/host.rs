@@ -71,6 +71,11 @@ impl PublicHost {
         })
     }
 
+    /// Whether it is this machine, by one of the names that stay on it.
+    pub(crate) fn is_loopback(authority: &Authority) -> bool {
+        names_this_machine(authority.host())
+    }
+
     /// Checks that a request names our host, in the request target too, and nothing else. For listeners that
     /// pages of any origin may read from; an MCP endpoint checks `Origin` as well.
     ///

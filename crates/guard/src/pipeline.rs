@@ -1,6 +1,7 @@
 //! The way of one call, as two functions that are read from top to bottom.
 
 mod identify;
+mod limited;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use http::HeaderValue;
 use http::request::Parts;
 use portcullis_core::audit::{Decision, DigestKey, Ending, Event};
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::ids::ServerName;
+use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::policy::{Denial, Effect, Permit, Policy};
 use portcullis_core::random::{RandomUnavailable, SecureRandom};
 use portcullis_core::wire::{self, Call, RequestId, Scheme, Target};
@@ -23,6 +24,7 @@ use crate::dpop::{SenderRules, Senders};
 use crate::draft::Draft;
 use crate::endpoint::Endpoint;
 use crate::host::PublicHost;
+use crate::limits::{Limits, Rates};
 use crate::outcomes::{Outcomes, Ticket};
 use crate::reason::Reason;
 use crate::recorder::{Durability, Recorder, RecorderUnavailable};
@@ -31,6 +33,7 @@ use crate::sealing::{Open, SealedAnswer, Sealing};
 use crate::tally::Tally;
 use crate::trust::{TrustedIssuer, Verifier};
 use identify::Unidentified;
+use limited::Floods;
 
 /// Everything a guard judges by.
 pub struct Settings {
@@ -57,6 +60,8 @@ pub struct Guard {
     arrivals: Arrivals,
     outcomes: Outcomes,
     tally: Tally,
+    limits: Limits,
+    floods: Arc<Floods>,
     pub(crate) sealing: Option<Arc<Sealing>>,
 }
 
@@ -83,14 +88,24 @@ impl Guard {
         let arrivals = Arrivals::new(random)?;
         let verifier = Verifier::new(std::mem::take(&mut settings.issuers));
         let outcomes = Outcomes::start(Arc::clone(&settings.recorder));
+        let floods = Floods::start(Arc::clone(&settings.recorder), Arc::clone(&settings.clock));
         Ok(Self {
             settings,
             verifier,
             arrivals,
             outcomes,
             tally: Tally::default(),
+            limits: Limits::new(Rates::default()),
+            floods,
             sealing: None,
         })
+    }
+
+    /// The same, with quotas. Without them, nobody has any.
+    #[must_use]
+    pub fn with_limits(mut self, rates: Rates) -> Self {
+        self.limits = Limits::new(rates);
+        self
     }
 
     /// The same, with tools that have sealed fields.
@@ -122,8 +137,11 @@ impl Guard {
         arrival: &Arrival,
         head: &Parts,
     ) -> Result<Arc<VerifiedIdentity>, Refusal> {
-        match self.identify(endpoint, head).await {
-            Ok(who) => Ok(who),
+        match self.identify(endpoint, arrival, head).await {
+            Ok(who) => match self.limits.caller(&who, self.settings.clock.now()) {
+                Ok(()) => Ok(who),
+                Err(limited) => Err(self.refuse(endpoint, arrival, Some(&who), limited.into()).await),
+            },
             Err(Unidentified { reason, token }) => {
                 let scheme = Scheme::used(&head.headers);
                 let draft = Draft::new(arrival, endpoint).unidentified(scheme, token.as_ref());
@@ -217,6 +235,10 @@ impl Guard {
         let Open { call, answer } = self.open(endpoint, who, head, call).await?;
         draft.argues(&call, &self.settings.digest_key);
         let permit = self.decide(endpoint, who, call, draft)?;
+        if let Some(Target::Tool(tool)) = permit.call().target() {
+            let now = self.settings.clock.now();
+            self.limits.tool(endpoint.server(), tool, now)?;
+        }
         Ok((permit, answer))
     }
 
@@ -229,7 +251,20 @@ impl Guard {
         ) else {
             return false;
         };
-        !self.settings.policy.load().may_list(who, endpoint.server(), tool)
+        !self.may_list(who, endpoint.server(), tool)
+    }
+
+    /// Whether a tool is in the lists that a caller gets: some call of it could be allowed, by the policy and with a token of this
+    /// issuer.
+    pub(crate) fn may_list(&self, who: &VerifiedIdentity, server: &ServerName, tool: &ToolName) -> bool {
+        let target = Target::Tool(tool.clone());
+        self.verifier.reaches(who.issuer(), server, Some(&target))
+            && self.settings.policy.load().may_list(who, server, tool)
+    }
+
+    /// Whether tokens of this issuer count at a server.
+    pub(crate) fn speaks_for(&self, issuer: &Issuer, server: &ServerName) -> bool {
+        self.verifier.speaks_for(issuer, server)
     }
 
     /// What such a call is told without sealed fields. It is not opened: what is not listed is refused with any arguments.
@@ -266,6 +301,12 @@ impl Guard {
         let policy = self.settings.policy.load();
         if let Some(needs) = policy.needs(endpoint.server(), call.method(), call.target()) {
             draft.needs(&needs);
+        }
+        if !self
+            .verifier
+            .reaches(who.issuer(), endpoint.server(), call.target())
+        {
+            return Err(Reason::IssuerNotForTarget);
         }
         Ok(policy.decide(who, endpoint.server(), call)?)
     }
@@ -378,10 +419,17 @@ impl Guard {
         &self.tally
     }
 
-    /// Waits until the outcome of every ticket closed before now is with the recorder. For a graceful stop,
+    /// Waits until what was counted, and the outcome of every ticket closed before now, is with the recorder. For a graceful stop,
     /// after the last connection is gone.
     pub async fn drained(&self) {
+        self.floods.record_all().await;
         self.outcomes.drained().await;
+    }
+
+    /// Puts on record what was counted for long enough, as is done from time to time.
+    #[cfg(test)]
+    pub(crate) async fn record_floods(&self) {
+        self.floods.record_due().await;
     }
 
     async fn record_refusal(
@@ -393,6 +441,10 @@ impl Guard {
     ) -> Refusal {
         let of = (draft.era, draft.scheme);
         let refusal = self.refusal(endpoint, arrival, of, draft.id.as_ref(), &reason);
+        if self.floods.counts(&reason) {
+            self.tally.refused(reason.code());
+            return refusal;
+        }
         let id = draft.id.clone();
         let decision = draft.refused(&reason, refusal.status().as_u16());
         tracing::debug!(request = arrival.request(), server = %endpoint.server(), reason = reason.code(), "refused: {reason}");

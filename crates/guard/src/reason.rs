@@ -5,7 +5,9 @@ use portcullis_core::identity::{Failed, dpop};
 use portcullis_core::policy::Denial;
 use portcullis_core::wire;
 use portcullis_net::discovery::KeysUnavailable;
+use portcullis_net::introspection::IntrospectionUnavailable;
 
+use crate::limits::Limited;
 use crate::recorder::RecorderUnavailable;
 use crate::replay::ReplayUnavailable;
 use crate::sealing::SealRefused;
@@ -50,6 +52,12 @@ pub enum Reason {
     /// Whether a proof was used before cannot be found out.
     #[error(transparent)]
     ReplayUnavailable(#[from] ReplayUnavailable),
+    /// Whether an opaque token is good cannot be found out.
+    #[error(transparent)]
+    IntrospectionUnavailable(#[from] IntrospectionUnavailable),
+    /// The issuer of the token may speak for the server, and not for what is called on it.
+    #[error("the token's issuer may not speak for what is called")]
+    IssuerNotForTarget,
     /// The issuer's keys cannot be had.
     #[error(transparent)]
     KeysUnavailable(#[from] KeysUnavailable),
@@ -71,6 +79,15 @@ pub enum Reason {
         /// The limit.
         limit: usize,
     },
+    /// The server has as many streams open as it may.
+    #[error("{limit} streams are open at this server, the most there may be")]
+    StreamsFull {
+        /// The limit.
+        limit: usize,
+    },
+    /// A quota is used up.
+    #[error("more requests than `{}` allows", .0.whose.name())]
+    Limited(Box<Limited>),
     /// A GET or DELETE without `Mcp-Session-Id` at a server that has sessions.
     #[error("the request names no session")]
     SessionNeeded,
@@ -140,11 +157,15 @@ impl Reason {
             Self::NonceNeeded => "dpop.nonce",
             Self::ProofReplayed => "dpop.replayed",
             Self::ReplayUnavailable(error) => error.code(),
+            Self::IntrospectionUnavailable(error) => error.code(),
+            Self::IssuerNotForTarget => "policy.issuer-not-for-target",
             Self::KeysUnavailable(_) => "issuer.keys-unavailable",
             Self::BodyTooLarge { .. } => "http.body-too-large",
             Self::BodyTooSlow => "http.body-too-slow",
             Self::BodyBroken => "http.body-broken",
             Self::TooManyStreams { .. } => "http.too-many-streams",
+            Self::StreamsFull { .. } => "http.streams-full",
+            Self::Limited(limited) => limited.whose.code(),
             Self::SessionNeeded => "session.needed",
             Self::SessionUnknown => "session.unknown",
             Self::Sealing(refused) => refused.problem.code(),
@@ -165,20 +186,23 @@ impl Reason {
             | Self::NoCredential
             | Self::NonceNeeded
             | Self::ProofReplayed
+            | Self::IssuerNotForTarget
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
             | Self::BodyBroken
             | Self::TooManyStreams { .. }
+            | Self::Limited(_)
             | Self::SessionNeeded
             | Self::SessionUnknown => Fault::Caller,
             Self::Request(error) => error.fault(),
             Self::Token(failed) => failed.fault(),
             Self::Proof(failed) => failed.fault(),
             Self::ReplayUnavailable(error) => error.fault(),
+            Self::IntrospectionUnavailable(error) => error.fault(),
             Self::KeysUnavailable(_) => Fault::Peer,
             Self::Sealing(refused) => refused.problem.fault(),
             Self::Denied(denial) => denial.fault(),
-            Self::RecorderUnavailable(_) => Fault::Operator,
+            Self::StreamsFull { .. } | Self::RecorderUnavailable(_) => Fault::Operator,
             Self::Upstream(error) => error.fault(),
         }
     }
@@ -209,6 +233,12 @@ impl UpstreamError {
             | Self::BadAnswer { .. } => Fault::Peer,
             Self::RefusesUs { .. } => Fault::Operator,
         }
+    }
+}
+
+impl From<Limited> for Reason {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(Box::new(limited))
     }
 }
 

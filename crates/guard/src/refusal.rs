@@ -19,12 +19,17 @@ use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId, Sc
 use serde_json::{Map, Value, json};
 
 use crate::dpop::{ProofNonce, SenderConstraint, SenderRules};
+use crate::limits::{Limited, Whose};
 use crate::reason::{Reason, UpstreamError};
 use crate::replay::ReplayUnavailable;
 use crate::sealing::{SealProblem, SealRefused};
 
 /// The header of every answer that carries our identifier of the request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The quota that is used up (draft-ietf-httpapi-ratelimit-headers §3).
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it, and when there is more (draft-ietf-httpapi-ratelimit-headers §4).
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The header with the nonce for the next proof (RFC 9449 §8.2, §9).
 pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// MCP 2026-07-28 reserves -32768 to -32000; ours are this minus the HTTP status.
@@ -131,8 +136,12 @@ impl Refusal {
         if let Some(allow) = row.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if let Some(seconds) = row.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        let valued = [(RETRY_AFTER, row.retry_after)].into_iter().chain(row.rate);
+        for (name, value) in valued.filter_map(|(name, value)| Some((name, value?))) {
+            // Digits and names of ours, which are header values.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
         }
         data.extend(row.data.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let error = json!({ "code": row.json_rpc, "message": row.message, "data": data });
@@ -159,7 +168,9 @@ struct Row {
     code: &'static str,
     challenges: Vec<Challenge>,
     allow: Option<&'static str>,
-    retry_after: Option<&'static str>,
+    retry_after: Option<Cow<'static, str>>,
+    /// `RateLimit-Policy` and `RateLimit`.
+    rate: [(HeaderName, Option<Cow<'static, str>>); 2],
     /// Further members of `error.data`.
     data: Vec<(&'static str, Value)>,
 }
@@ -176,6 +187,7 @@ impl Row {
             challenges: Vec::new(),
             allow: None,
             retry_after: None,
+            rate: [(RATE_LIMIT_POLICY, None), (RATE_LIMIT, None)],
             data: Vec::new(),
         }
     }
@@ -184,9 +196,9 @@ impl Row {
         Self { challenges, ..self }
     }
 
-    fn retried_after(self, seconds: &'static str) -> Self {
+    fn retried_after(self, seconds: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            retry_after: Some(seconds),
+            retry_after: Some(seconds.into()),
             ..self
         }
     }
@@ -231,6 +243,17 @@ impl Row {
                 "whether the proof was used before cannot be found out now, so the call was not made; try again in a few seconds with a new proof, and tell the operator if this stays so",
             )
             .retried_after("5"),
+            Reason::IntrospectionUnavailable(_) => Self::ours(
+                503,
+                code,
+                "the token's issuer cannot be asked about the token now, so it cannot be checked; try again in a few seconds, and tell the operator if this stays so",
+            )
+            .retried_after("5"),
+            Reason::IssuerNotForTarget => Self::ours(
+                403,
+                code,
+                "tokens of this issuer are not for what is called here, whatever their scope; use a token of another issuer, or ask the operator",
+            ),
             Reason::KeysUnavailable(_) => Self::ours(
                 503,
                 code,
@@ -249,6 +272,13 @@ impl Row {
                 format!("you have {limit} streams open at this server, the most there may be; close one, or wait until one ends"),
             )
             .retried_after("10"),
+            Reason::StreamsFull { .. } => Self::ours(
+                503,
+                code,
+                "this server has as many streams open as it may; try again in a few seconds, and tell the operator if this stays so",
+            )
+            .retried_after("10"),
+            Reason::Limited(limited) => Self::limited(limited),
             Reason::SessionNeeded => {
                 Self::ours(400, code, "`Mcp-Session-Id` is missing; send the one that the answer to `initialize` had")
             }
@@ -339,6 +369,9 @@ impl Row {
             | Failed::AlgorithmUnsupported
             | Failed::AlgorithmNotAllowed
             | Failed::IssuerUnknown
+            | Failed::IssuerNotForServer
+            | Failed::Inactive
+            | Failed::IntrospectionAnswer
             | Failed::KeyUnknown
             | Failed::Signature
             | Failed::NotAnAccessToken
@@ -383,11 +416,37 @@ impl Row {
         Self::ours(401, reason.code(), message).challenged(challenges)
     }
 
+    /// RFC 6585 §4, with the fields of draft-ietf-httpapi-ratelimit-headers: the quota by its name, none of it left, and the seconds
+    /// until there is some.
+    fn limited(limited: &Limited) -> Self {
+        let (rate, wait) = (limited.rate, limited.wait.as_secs());
+        let name = limited.whose.name();
+        let whom = match limited.whose {
+            Whose::Address(_) => "requests without a credential that holds come from this address",
+            Whose::Client(..) => "requests come from this client",
+            Whose::User(..) => "requests come from the clients of this user",
+            Whose::Tool(..) => "calls of this tool are made by all of its callers",
+        };
+        let (count, per) = (rate.count(), rate.per().as_secs());
+        let message = format!("more {whom} than the {rate} there may be; try again in {wait} seconds");
+        Self {
+            rate: [
+                (
+                    RATE_LIMIT_POLICY,
+                    Some(format!("\"{name}\";q={count};w={per}").into()),
+                ),
+                (RATE_LIMIT, Some(format!("\"{name}\";r=0;t={wait}").into())),
+            ],
+            ..Self::ours(429, limited.whose.code(), message)
+        }
+        .retried_after(wait.to_string())
+    }
+
     /// A code of its own, so that an agent tells it from other refusals: with what `data` says it can seal as it should.
     fn sealing(refused: &SealRefused) -> Self {
         let code = refused.problem.code();
         let (status, retry) = match refused.problem.fault() {
-            Fault::Operator => (503, Some("5")),
+            Fault::Operator => (503, Some("5".into())),
             Fault::Bug => (500, None),
             Fault::Caller | Fault::Peer => (400, None),
         };
@@ -501,11 +560,15 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::NonceNeeded
         | Reason::ProofReplayed
         | Reason::ReplayUnavailable(_)
+        | Reason::IntrospectionUnavailable(_)
+        | Reason::IssuerNotForTarget
         | Reason::KeysUnavailable(_)
         | Reason::BodyTooLarge { .. }
         | Reason::BodyTooSlow
         | Reason::BodyBroken
         | Reason::TooManyStreams { .. }
+        | Reason::StreamsFull { .. }
+        | Reason::Limited(_)
         | Reason::SessionNeeded
         | Reason::SessionUnknown
         | Reason::Sealing(_)

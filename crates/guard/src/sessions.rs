@@ -56,6 +56,15 @@ impl Sessions {
         Self::default()
     }
 
+    /// None yet, at a server that has so many streams at the most.
+    #[must_use]
+    pub fn with_streams(most: usize) -> Self {
+        Self {
+            streams: Arc::new(Streams::at_most(most)),
+            ..Self::default()
+        }
+    }
+
     /// The streams that are open at the server.
     #[must_use]
     pub fn streams(&self) -> &Arc<Streams> {
@@ -66,11 +75,14 @@ impl Sessions {
     /// that the caller may have one more stream, if the answer can be one.
     pub(crate) fn check(&self, call: &Call, who: &VerifiedIdentity, now: UnixTime) -> Result<(), Reason> {
         self.check_session(call, who, now)?;
-        // Ending a session, and a message that has no answer, help a caller who has too many.
-        if call.kind() == Kind::Request || *call.method() == Method::OpenStream {
-            self.streams.check(who.principal())?;
+        match (call.method(), call.kind()) {
+            (Method::OpenStream | Method::SubscriptionsListen, _) => {
+                self.streams.check_endless(who.principal())
+            }
+            (_, Kind::Request) => self.streams.check(who.principal()),
+            // Ending a session, and a message that has no answer, help a caller who has too many.
+            (_, Kind::Transport | Kind::Notification | Kind::Response) => Ok(()),
         }
-        Ok(())
     }
 
     fn check_session(&self, call: &Call, who: &VerifiedIdentity, now: UnixTime) -> Result<(), Reason> {

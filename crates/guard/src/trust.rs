@@ -1,71 +1,263 @@
-//! The issuers that configuration trusts, and the way from a token to what they say.
+//! The issuers that configuration trusts, what each may speak for, and the way from a token to what they say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portcullis_core::identity::{Candidate, Failed, IssuerTrust, Vouched, verify};
-use portcullis_core::ids::{Issuer, ResourceUri};
-use portcullis_core::time::UnixTime;
-use portcullis_core::wire::AccessToken;
+use portcullis_core::identity::{
+    Candidate, Failed, IssuerTrust, TokenProfile, Vouched, introspected, verify,
+};
+use portcullis_core::ids::{Issuer, ServerName, ToolName};
+use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_core::wire::{AccessToken, Target};
 use portcullis_net::discovery::IssuerKeys;
+use portcullis_net::introspection::Introspection;
 
-use crate::cache::{Key, Remembered, TokenCache};
+use crate::cache::{Inactive, Key, Remembered, TokenCache};
+use crate::endpoint::Endpoint;
 use crate::reason::Reason;
+use crate::refused_tokens::RefusedTokens;
 
-/// One issuer: what is held true about it, and its keys.
+/// One issuer: what is held true about it, its keys, and what it may speak for.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
     /// From configuration.
     pub trust: IssuerTrust,
     /// Fetched from it.
     pub keys: Arc<IssuerKeys>,
+    /// Where its tokens count.
+    pub serves: Serves,
+    /// How it is asked about opaque tokens, where it has such.
+    pub opaque: Option<Opaque>,
+}
+
+/// The servers that an issuer may speak for.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// All of them, and everything on them.
+    Every,
+    /// These, and on each no more than that. At any other its tokens are refused.
+    Only(BTreeMap<ServerName, Part>),
+}
+
+/// What of a server an issuer may speak for.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// `aud` of its tokens for the server, where that is not the resource's identifier. No two servers of one issuer share one.
+    pub audience: Option<String>,
+    /// The tools that may be called with its tokens; all, where nothing is said. With tools named, nothing else that has a
+    /// name on the server can be reached: no prompt, resource or task.
+    pub tools: Option<BTreeSet<ToolName>>,
+}
+
+/// How an issuer is asked about tokens that only it can read (RFC 7662). At most one issuer of a server has this.
+#[derive(Clone, Debug)]
+pub struct Opaque {
+    /// Asks it.
+    pub ask: Arc<Introspection>,
+    /// What its answers look like.
+    pub answers: TokenProfile,
+    /// How long an answer counts, at most until the token expires. What the issuer revokes lives on here for as long.
+    pub kept: Lifetime,
+}
+
+impl TrustedIssuer {
+    /// An issuer of JWTs, for every server.
+    #[must_use]
+    pub fn new(trust: IssuerTrust, keys: Arc<IssuerKeys>) -> Self {
+        Self {
+            trust,
+            keys,
+            serves: Serves::Every,
+            opaque: None,
+        }
+    }
+}
+
+/// One issuer, with what is true of it at each server.
+#[derive(Debug)]
+struct Known {
+    keys: Arc<IssuerKeys>,
+    opaque: Option<(Arc<Introspection>, Lifetime)>,
+    /// At every server, or at those below alone.
+    everywhere: Option<Trust>,
+    at: HashMap<ServerName, Trust>,
+}
+
+/// What is true of an issuer at one server.
+#[derive(Debug)]
+struct Trust {
+    signed: IssuerTrust,
+    opaque: Option<IssuerTrust>,
+    tools: Option<BTreeSet<ToolName>>,
+}
+
+impl Known {
+    fn new(issuer: TrustedIssuer) -> Self {
+        let with = |tokens: &TokenProfile, part: &Part| IssuerTrust {
+            tokens: match &part.audience {
+                Some(audience) => tokens.clone().with_audience(audience),
+                None => tokens.clone(),
+            },
+            ..issuer.trust.clone()
+        };
+        let trust = |part: &Part| Trust {
+            signed: with(&issuer.trust.tokens, part),
+            opaque: issuer.opaque.as_ref().map(|opaque| with(&opaque.answers, part)),
+            tools: part.tools.clone(),
+        };
+        let (everywhere, at) = match &issuer.serves {
+            Serves::Every => (Some(trust(&Part::default())), HashMap::new()),
+            Serves::Only(parts) => {
+                let at = parts.iter().map(|(server, part)| (server.clone(), trust(part)));
+                (None, at.collect())
+            }
+        };
+        Self {
+            everywhere,
+            at,
+            keys: issuer.keys,
+            opaque: issuer.opaque.map(|opaque| (opaque.ask, opaque.kept)),
+        }
+    }
+
+    fn at(&self, server: &ServerName) -> Result<&Trust, Failed> {
+        let there = self.everywhere.as_ref().or_else(|| self.at.get(server));
+        there.ok_or(Failed::IssuerNotForServer)
+    }
 }
 
 /// Verifies tokens of the trusted issuers.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    issuers: HashMap<Issuer, TrustedIssuer>,
+    issuers: HashMap<Issuer, Known>,
     cache: TokenCache,
+    refused: RefusedTokens,
+    inactive: Inactive,
 }
 
 impl Verifier {
     pub(crate) fn new(issuers: Vec<TrustedIssuer>) -> Self {
         let issuers = issuers
             .into_iter()
-            .map(|issuer| (issuer.trust.issuer.clone(), issuer))
+            .map(|issuer| (issuer.trust.issuer.clone(), Known::new(issuer)))
             .collect();
         Self {
             issuers,
             cache: TokenCache::new(),
+            refused: RefusedTokens::new(),
+            inactive: Inactive::new(),
+        }
+    }
+
+    /// Whether tokens of this issuer count at a server.
+    pub(crate) fn speaks_for(&self, issuer: &Issuer, server: &ServerName) -> bool {
+        self.issuers
+            .get(issuer)
+            .is_some_and(|known| known.at(server).is_ok())
+    }
+
+    /// Whether tokens of this issuer can reach what a call is aimed at.
+    pub(crate) fn reaches(&self, issuer: &Issuer, server: &ServerName, target: Option<&Target>) -> bool {
+        let Some(Ok(trust)) = self.issuers.get(issuer).map(|known| known.at(server)) else {
+            return false;
+        };
+        match (&trust.tools, target) {
+            (None, _) | (Some(_), None) => true,
+            (Some(tools), Some(Target::Tool(tool))) => tools.contains(tool),
+            (Some(_), Some(Target::Prompt(_) | Target::Resource(_) | Target::Task(_))) => false,
         }
     }
 
     /// The issuer comes from configuration (the token only says which one to look up), the key from that
-    /// issuer.
+    /// issuer. `key` is that of `token` at the endpoint's resource. What the token alone is refused for is remembered for some
+    /// seconds.
     pub(crate) async fn verify(
         &self,
+        key: Key,
         token: &AccessToken,
-        resource: &ResourceUri,
+        endpoint: &Endpoint,
         now: UnixTime,
     ) -> Result<Arc<Remembered>, Reason> {
-        let key = Key::of(token, resource);
         let keys_now = |token: &Vouched| self.issuers.get(token.issuer())?.keys.cached();
         if let Some(remembered) = self.cache.recall(&key, now, keys_now) {
             return Ok(remembered);
         }
-        let candidate = Candidate::parse(token)?;
+        if let Some(failed) = self.refused.recall(&key, now) {
+            return Err(failed.into());
+        }
+        let verified = match Candidate::parse(token) {
+            Ok(candidate) => self.verify_signed(&candidate, endpoint, now).await,
+            // What is no JWS is the business of the one issuer here whose tokens may be anything. A JWT never is: it says
+            // whose it is, and nobody else is shown it.
+            Err(Failed::NotCompact) => self.verify_opaque(key, token, endpoint, now).await,
+            Err(failed) => Err(failed.into()),
+        };
+        match verified {
+            Ok(remembered) => {
+                let remembered = Arc::new(remembered);
+                self.cache.remember(key, Arc::clone(&remembered));
+                Ok(remembered)
+            }
+            Err(reason) => {
+                if let Reason::Token(failed) = &reason {
+                    self.refused.remember(key, *failed, now);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    async fn verify_signed(
+        &self,
+        candidate: &Candidate<'_>,
+        endpoint: &Endpoint,
+        now: UnixTime,
+    ) -> Result<Remembered, Reason> {
         let issuer = self
             .issuers
             .get(candidate.issuer())
             .ok_or(Failed::IssuerUnknown)?;
-        // An algorithm that is not accepted needs no key, so it makes nobody fetch one.
-        if !issuer.trust.algorithms.contains(&candidate.algorithm()) {
+        // What an issuer may not speak for, and an algorithm that is not accepted, needs no key, so it makes nobody fetch one.
+        let trust = &issuer.at(endpoint.server())?.signed;
+        if !trust.algorithms.contains(&candidate.algorithm()) {
             return Err(Failed::AlgorithmNotAllowed.into());
         }
         let keys = issuer.keys.for_kid(candidate.kid()).await?;
-        let vouched = verify(&candidate, &issuer.trust, &keys, resource, now)?;
-        let remembered = Arc::new(Remembered::new(vouched, keys, now));
-        self.cache.remember(key, Arc::clone(&remembered));
-        Ok(remembered)
+        let vouched = verify(candidate, trust, &keys, endpoint.resource(), now)?;
+        Ok(Remembered::signed(vouched, keys, now))
+    }
+
+    /// Without an issuer of opaque tokens, such a token is what it was before: no JWS.
+    async fn verify_opaque(
+        &self,
+        key: Key,
+        token: &AccessToken,
+        endpoint: &Endpoint,
+        now: UnixTime,
+    ) -> Result<Remembered, Reason> {
+        let (trust, ask, kept) = self.introspects(endpoint.server()).ok_or(Failed::NotCompact)?;
+        if let Some(failed) = self.inactive.recall(&key, now) {
+            return Err(failed.into());
+        }
+        let answer = ask.ask(token).await?;
+        let until = now.plus(kept);
+        match introspected(token, &answer, trust, endpoint.resource(), now) {
+            Ok(vouched) => Ok(Remembered::answered(vouched, now, until)),
+            Err(failed) => {
+                self.inactive.remember(key, failed, now, until);
+                Err(failed.into())
+            }
+        }
+    }
+
+    /// The issuer of opaque tokens at a server: the one, or nobody. Of two, neither could be told from the other by a token.
+    fn introspects(&self, server: &ServerName) -> Option<(&IssuerTrust, &Introspection, Lifetime)> {
+        let mut asked = self.issuers.values().filter_map(|issuer| {
+            let (ask, kept) = issuer.opaque.as_ref()?;
+            let trust = issuer.at(server).ok()?.opaque.as_ref()?;
+            Some((trust, &**ask, *kept))
+        });
+        let one = asked.next()?;
+        asked.next().is_none().then_some(one)
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Only on this server
     #[arg(long)]
     pub(super) server: Option<String>,
-    /// Only of this kind: decision, outcome, login, consent, registration, token or system
+    /// Only of this kind: decision, outcome, login, consent, registration, token, refusals or system
     #[arg(long)]
     pub(super) kind: Option<String>,
     /// From this time on: 2026-11-21T10:00:00Z, 2026-11-21 (UTC), or 90s, 15m, 2h, 7d ago

@@ -60,6 +60,7 @@ impl Record {
         match self.text("kind") {
             Some("decision") => self.text("verdict") == Some("denied"),
             Some("login" | "consent" | "registration") => self.text("result") != Some("ok"),
+            Some("refusals") => true,
             Some("token") => matches!(self.text("result"), Some("refused" | "reuse_detected")),
             _ => false,
         }
@@ -104,6 +105,19 @@ impl Record {
                     format!("{count} times ")
                         + &self.join(&[("", "kid"), ("of", "role"), ("for", "purpose")]),
                 )
+            }
+            Some("refusals") => {
+                let number = |name| self.number(name).unwrap_or_default();
+                let rest = self.join(&[
+                    ("for", "reason"),
+                    ("of", "agent"),
+                    ("of", "user"),
+                    ("of", "target"),
+                    ("on", "server"),
+                    ("from", "peer"),
+                ]);
+                let (count, seconds) = (number("count"), number("seconds"));
+                ("denied", format!("{count} more in {seconds} s {rest}"))
             }
             Some("system") => (self.get("what"), shown(self.get("detail"))),
             _ => ("?", String::new()),

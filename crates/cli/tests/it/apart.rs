@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use portcullis_testkit::{Failure, Outcome, Request, Scratch, Upstream, login, mcp};
+use portcullis_testkit::{Answer, Failure, Outcome, Request, Scratch, Upstream, login, mcp};
 use serde_json::json;
 
-use crate::text;
+use crate::runbook::kid_of;
+use crate::{portcullis, text};
 
 /// A child that ends with the test, by its own id.
 pub(crate) struct Server(Child);
@@ -24,6 +25,19 @@ impl Server {
             .stdin(Stdio::null())
             .spawn()?;
         Ok(Self(child))
+    }
+
+    /// Ends it as Ctrl-C does, and waits until it is gone.
+    pub(crate) fn stop(&mut self) -> Outcome {
+        let told = Command::new("kill")
+            .arg("-INT")
+            .arg(self.0.id().to_string())
+            .status()?;
+        let ended = self.0.wait()?;
+        match told.success() && ended.success() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("kill: {told}, end: {ended}"))),
+        }
     }
 }
 
@@ -59,7 +73,7 @@ pub(crate) async fn serves(url: &str) -> Outcome {
 }
 
 /// Writes the one file that both servers read, each its own sections, and gives their origins.
-fn configure(folder: &Path, upstream: &str) -> Outcome<(String, String)> {
+pub(crate) fn configure(folder: &Path, upstream: &str) -> Outcome<(String, String)> {
     let [gateway, authority] = free_ports()?;
     let (gateway_url, authority_url) = (
         format!("http://127.0.0.1:{gateway}"),
@@ -192,6 +206,245 @@ async fn two_processes_guard_a_server_with_the_issuers_keys_found_by_metadata() 
         forbidden.header("www-authenticate")
     );
     assert!(upstream.pending().is_none());
+    Ok(())
+}
+
+/// An authority and two gateways behind one public URL, three processes on one key folder, each with its admin listener.
+struct Replicas {
+    upstream: Upstream,
+    scratch: Scratch,
+    gateway_url: String,
+    authority_url: String,
+    /// Where the two listen.
+    ports: [u16; 2],
+    /// The admin listeners of the authority and the two gateways.
+    admins: [u16; 3],
+    _servers: Vec<Server>,
+}
+
+impl Replicas {
+    async fn start(name: &str) -> Outcome<Self> {
+        let upstream = Upstream::start().await?;
+        let scratch = Scratch::new(name)?;
+        let folder = scratch.path();
+        let (gateway_url, authority_url) = configure(folder, upstream.url())?;
+        let [second, admins @ ..] = free_ports::<4>()?;
+        let first = gateway_url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .ok_or_else(|| Failure::new("a URL without a port"))?;
+        let [of_authority, of_first, of_second] = admins;
+        let other = folder.join("second");
+        fs::create_dir(&other)?;
+        let file = fs::read_to_string(folder.join("gateway.toml"))?;
+        let listens = |port: u16, admin: u16| {
+            let before = format!("[gateway]\nlisten = \"127.0.0.1:{first}\"");
+            file.replace(
+                &before,
+                &format!("[gateway]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:{admin}\""),
+            )
+        };
+        fs::write(folder.join("gateway.toml"), listens(first, of_first))?;
+        let shared = [
+            "crm.cedar",
+            "ada.password",
+            "report.secret",
+            "authority.db",
+            "keys",
+            "master.key",
+        ];
+        let elsewhere = shared.iter().fold(listens(second, of_second), |file, name| {
+            let named = file.replace(
+                &format!("\"{name}\""),
+                &format!("\"{}\"", folder.join(name).display()),
+            );
+            named.replace(
+                &format!(":{name}\""),
+                &format!(":{}\"", folder.join(name).display()),
+            )
+        });
+        fs::write(other.join("gateway.toml"), elsewhere)?;
+        let authority = fs::read_to_string(folder.join("authority.toml"))?;
+        fs::write(
+            folder.join("authority.toml"),
+            authority.replace(
+                "[authority]\n",
+                &format!("[authority]\nadmin_listen = \"127.0.0.1:{of_authority}\"\n"),
+            ),
+        )?;
+        let mut servers = Vec::new();
+        for (command, folder) in [("authority", folder), ("gateway", folder), ("gateway", &other)] {
+            servers.push(Server::start(command, folder)?);
+        }
+        for admin in admins {
+            serves(&format!("http://127.0.0.1:{admin}/healthz")).await?;
+        }
+        serves(&authority_url).await?;
+        Ok(Self {
+            upstream,
+            scratch,
+            gateway_url,
+            authority_url,
+            ports: [first, second],
+            admins,
+            _servers: servers,
+        })
+    }
+
+    async fn token(&self) -> Outcome<String> {
+        let form = [
+            ("grant_type", "client_credentials".to_owned()),
+            ("client_id", "report".to_owned()),
+            ("client_secret", "a-secret-of-128-bits-or-more".to_owned()),
+            ("scope", "crm:read".to_owned()),
+            ("resource", format!("{}/mcp", self.gateway_url)),
+        ];
+        let answer = Request::post(format!("{}/token", self.authority_url))
+            .form(form)
+            .send()
+            .await?;
+        Ok(text(&answer.json()?, "/access_token"))
+    }
+
+    /// A call at one of the gateways, under the public URL of both. The server behind answers if it gets that far.
+    async fn call(&mut self, port: u16, token: &str) -> Outcome<Answer> {
+        let mut call = tokio::spawn(
+            mcp::call(
+                &format!("http://127.0.0.1:{port}/mcp"),
+                "find",
+                &json!({"name": "ada"}),
+            )
+            .header("host", self.gateway_url.trim_start_matches("http://"))
+            .bearer(token)
+            .send(),
+        );
+        tokio::select! {
+            answer = &mut call => answer?,
+            heard = self.upstream.next() => {
+                heard?.result(&json!({"content": [], "resultType": "complete"}))?;
+                call.await?
+            }
+        }
+    }
+
+    /// Until each `/readyz` has this status; what the last one said.
+    async fn readiness(&self, admins: &[u16], status: u16) -> Outcome<String> {
+        let mut said = String::new();
+        for admin in admins {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            loop {
+                let answer = Request::get(format!("http://127.0.0.1:{admin}/readyz"))
+                    .send()
+                    .await?;
+                said = answer.text();
+                if answer.status == status {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(Failure::new(format!(
+                        "/readyz is {} and not {status}: {said}",
+                        answer.status
+                    )));
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(said)
+    }
+
+    fn revoke(&self, kid: &str) -> Outcome {
+        let file = self.scratch.path().join("authority.toml").display().to_string();
+        let ran = portcullis().run([
+            "keys",
+            "revoke",
+            kid,
+            "--reason",
+            "seen in a log",
+            "--config",
+            &file,
+        ])?;
+        match ran.code {
+            Some(0) => Ok(()),
+            _ => Err(Failure::new(format!("{ran:?}"))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_void_at_every_gateway_on_its_shelf_and_the_next_one_is_good_at_each() -> Outcome {
+    let mut replicas = Replicas::start("revoked").await?;
+    let before = replicas.token().await?;
+    let lost = kid_of(&before)?;
+    for port in replicas.ports {
+        // The second is from what was remembered of the first.
+        for _ in 0..2 {
+            let answer = replicas.call(port, &before).await?;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    }
+    replicas.revoke(&lost)?;
+    // A second is what is promised. This is when to give up, no measure of it.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    for port in replicas.ports {
+        loop {
+            let answer = replicas.call(port, &before).await?;
+            if answer.status == 401 {
+                assert!(answer.header("www-authenticate").contains("invalid_token"));
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "still served on {port}: {}",
+                answer.status
+            );
+        }
+    }
+    let mut after = replicas.token().await?;
+    while kid_of(&after)? == lost {
+        assert!(Instant::now() < deadline, "the revoked key still signs");
+        after = replicas.token().await?;
+    }
+    for port in replicas.ports {
+        let answer = replicas.call(port, &after).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(replicas.call(port, &before).await?.status, 401);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_shelf_cannot_be_read_known_keys_go_on_and_who_needs_it_is_not_ready() -> Outcome {
+    let mut replicas = Replicas::start("unread").await?;
+    let all = replicas.admins;
+    let [of_authority, gateways @ ..] = all;
+    replicas.readiness(&all, 200).await?;
+    let token = replicas.token().await?;
+    // Gateways need both rings: their own, and news of the authority's.
+    for (ring, needing) in [("gateway", &gateways[..]), ("authority", &all[..])] {
+        let generation = replicas.scratch.path().join(format!("keys/{ring}/generation"));
+        let whole = fs::read_to_string(&generation)?;
+        fs::write(&generation, "torn\n")?;
+        assert_eq!(replicas.readiness(needing, 503).await?, "keys.damaged\n");
+        if ring == "gateway" {
+            replicas.readiness(&[of_authority], 200).await?;
+        }
+        for port in replicas.ports {
+            let answer = replicas.call(port, &token).await?;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        assert!(!replicas.token().await?.is_empty());
+        fs::write(&generation, whole)?;
+        replicas.readiness(&all, 200).await?;
+    }
+    // What is changed afterwards is noticed as before; machines under load get longer.
+    replicas.revoke(&kid_of(&token)?)?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for port in replicas.ports {
+        while replicas.call(port, &token).await?.status != 401 {
+            assert!(Instant::now() < deadline, "still served on {port}");
+        }
+    }
     Ok(())
 }
 

@@ -11,6 +11,8 @@ mod commands;
 mod custody;
 mod dpop;
 mod eras;
+mod floods;
+mod issuers;
 mod kept;
 mod readme;
 mod records;

@@ -29,6 +29,8 @@ pub enum Event {
     KeyTransition(KeyTransition),
     /// Private keys of ours were used.
     KeyUse(KeyUse),
+    /// Further refusals for the same reason were counted.
+    Refusals(Refusals),
     /// The process itself: start, stop, keys, repairs.
     System(System),
 }
@@ -46,6 +48,7 @@ impl Event {
             Self::Token(_) => "token",
             Self::KeyTransition(_) => "key_transition",
             Self::KeyUse(_) => "key_use",
+            Self::Refusals(_) => "refusals",
             Self::System(_) => "system",
         }
     }
@@ -311,6 +314,29 @@ pub struct KeyUse {
     pub count: u64,
 }
 
+/// Requests that were refused for want of a quota, after the one that has a decision of its own: how many since.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusals {
+    /// The stable code of the refusal.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+    /// In so many seconds before the record.
+    pub seconds: u64,
+    /// Whose quota: a client's or a user's.
+    #[serde(flatten)]
+    pub actor: Option<Actor>,
+    /// The operator's name for the server, where it is a tool's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The tool, where it is a tool's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The IP address, or the network, where it is an address's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+}
+
 /// Something about the process itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct System {
@@ -330,7 +356,7 @@ macro_rules! event_from {
     };
 }
 
-event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, System);
+event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, Refusals, System);
 
 fn is_zero(status: &u16) -> bool {
     *status == 0
@@ -446,6 +472,20 @@ mod tests {
                 kid: "k".to_owned(),
                 purpose: "signing",
                 count: 1,
+            }
+            .into(),
+            Refusals {
+                reason: "limits.address",
+                count: 1,
+                seconds: 60,
+                actor: Some(Actor {
+                    issuer: some("i"),
+                    agent: some("a"),
+                    user: some("u"),
+                }),
+                server: some("s"),
+                target: some("t"),
+                peer: some("p"),
             }
             .into(),
             System {

@@ -14,6 +14,6 @@ mod event;
 pub use chain::{Broken, Chain, Defect, LINE_BYTES, Summary, Unrecordable, Verifier};
 pub use digest::{DigestKey, KeyedDigest, TokenHash};
 pub use event::{
-    Actor, Consent, Decision, Ending, Event, KeyTransition, KeyUse, Login, Outcome, RegisteredBy,
+    Actor, Consent, Decision, Ending, Event, KeyTransition, KeyUse, Login, Outcome, Refusals, RegisteredBy,
     Registration, System, Token, TokenResult, Verdict,
 };

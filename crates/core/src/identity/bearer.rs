@@ -1,14 +1,17 @@
-//! RFC 9068 access tokens, checked in the order of its §4.
+//! Access tokens that are JWTs, checked in the order of RFC 9068 §4.
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest;
+
 use super::claims::{Audience, Claim, Claims, Cnf, claimed_issuer};
+use super::profile::TokenIds;
 use super::verified::Bound;
-use super::{AccessTokenHash, ClaimName, Failed, Vouched};
-use crate::ids::{Issuer, KeyId, Principal, ResourceUri};
-use crate::jose::SignatureAlgorithm;
+use super::{AccessTokenHash, ClaimName, Failed, TokenProfile, Vouched};
+use crate::ids::{Issuer, KeyId, Principal, ResourceUri, TokenId};
 use crate::jose::jwk::KeySet;
 use crate::jose::jws::Unverified;
+use crate::jose::{SignatureAlgorithm, base64url};
 use crate::time::{Lifetime, UnixTime};
 use crate::wire::AccessToken;
 
@@ -23,6 +26,8 @@ pub struct IssuerTrust {
     pub max_token_lifetime: Lifetime,
     /// Accepted difference of clocks.
     pub skew: Lifetime,
+    /// What its tokens look like.
+    pub tokens: TokenProfile,
 }
 
 /// A token split into its parts and read, but not believed: enough to find the issuer and the key.
@@ -83,27 +88,45 @@ pub fn verify(
     let key = keys.find(candidate.kid(), algorithm).ok_or(Failed::KeyUnknown)?;
     let signature_held = candidate.jws.verify(key)?;
 
-    // RFC 9068 §4: `typ` is `at+jwt` or `application/at+jwt`; media types have no case (RFC 7515 §4.1.9).
-    if !signature_held.typ().is_some_and(is_access_token_type) {
+    // RFC 9068 §4: `typ` is `at+jwt`, unless the issuer is known to have another.
+    if !trust.tokens.accepts_type(signature_held.typ()) {
         return Err(Failed::NotAnAccessToken);
     }
-    let claims = Claims::parse(signature_held)?;
+    // No claim is looked at before the signature held.
+    let claims = Claims::read(signature_held.payload(), &trust.tokens)?;
     // RFC 9068 §4: `iss` exactly matches. The trust was looked up by this name; this makes sure.
-    if claims.issuer.required(ClaimName::Iss)? != trust.issuer.as_str() {
+    if *claims.issuer.as_ref().required(ClaimName::Iss)? != trust.issuer.as_str() {
         return Err(Failed::OtherIssuer);
     }
-    check_audience(claims.audience, resource)?;
+    vouch(claims, candidate.token, trust, resource, now)
+}
+
+/// What holds of every access token, whoever said its claims: the issuer by its signature, or in its answer.
+pub(super) fn vouch(
+    claims: Claims<'_>,
+    token: &AccessToken,
+    trust: &IssuerTrust,
+    resource: &ResourceUri,
+    now: UnixTime,
+) -> Result<Vouched, Failed> {
+    check_audience(claims.audience, trust, resource)?;
     let (issued, expires) = check_times(claims.issued, claims.expires, claims.not_before, trust, now)?;
     let subject = claims.subject.required(ClaimName::Sub)?;
     let client = claims.client.required(ClaimName::ClientId)?;
-    let token_id = claims.token_id.required(ClaimName::Jti)?;
+    let token_id = match (trust.tokens.token_ids(), claims.token_id) {
+        (TokenIds::OrHash, Claim::Absent) => named_by_hash(token)?,
+        (TokenIds::OrHash | TokenIds::Required, named) => named.required(ClaimName::Jti)?,
+    };
     let scopes = claims.scopes.optional(ClaimName::Scope)?.unwrap_or_default();
     let client_keys = claims.client_keys.optional(ClaimName::ClientKeys)?;
+    let groups = claims.groups.optional(ClaimName::Groups)?.unwrap_or_default();
+    let roles = claims.roles.optional(ClaimName::Roles)?.unwrap_or_default();
+    let tenant = claims.tenant.optional(ClaimName::Tenant)?;
     let bound = match claims.confirmation.optional(ClaimName::Cnf)? {
         None => Bound::default(),
         Some(Cnf::Known { jkt, x5t }) => Bound {
             // Hashed here, where the token is at hand, and only for those that need it.
-            jkt: jkt.map(|jkt| (jkt, AccessTokenHash::of(candidate.token))),
+            jkt: jkt.map(|jkt| (jkt, AccessTokenHash::of(token))),
             x5t,
         },
         Some(Cnf::Unknown) => return Err(Failed::ConfirmationUnknown),
@@ -120,21 +143,38 @@ pub fn verify(
         issued,
         expires,
         client_keys,
+        groups,
+        roles,
+        tenant,
         bound,
     })
 }
 
-fn is_access_token_type(typ: &str) -> bool {
-    typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
+/// The name of a token whose issuer gave it none. Nobody finds the token by it.
+fn named_by_hash(token: &AccessToken) -> Result<TokenId, Failed> {
+    let hash = base64url::encode(digest::digest(&digest::SHA256, token.reveal().as_bytes()));
+    TokenId::parse(&format!("sha-256:{hash}")).map_err(|_| Failed::ClaimMalformed(ClaimName::Jti))
 }
 
 /// RFC 9068 §4: `aud` must contain this resource. It must also contain nothing else (RFC 9700 §2.3): a token that
-/// several servers accept lets each of them act as the user at the others.
-fn check_audience(audience: Claim<Audience<'_>>, resource: &ResourceUri) -> Result<(), Failed> {
+/// several servers accept lets each of them act as the user at the others. The issuer itself is no other server.
+fn check_audience(
+    audience: Claim<Audience<'_>>,
+    trust: &IssuerTrust,
+    resource: &ResourceUri,
+) -> Result<(), Failed> {
+    let ours = trust.tokens.audience().unwrap_or(resource.as_str());
     match audience.required(ClaimName::Aud)? {
-        Audience::One(audience) if audience == resource.as_str() => Ok(()),
+        Audience::One(audience) if audience == ours => Ok(()),
         Audience::One(_) => Err(Failed::OtherAudience),
-        Audience::Many => Err(Failed::ManyAudiences),
+        Audience::Many(audiences) => match audiences.as_slice() {
+            [one, other] | [other, one]
+                if *one == ours && trust.tokens.is_companion(other, trust.issuer.as_str()) =>
+            {
+                Ok(())
+            }
+            _ => Err(Failed::ManyAudiences),
+        },
     }
 }
 

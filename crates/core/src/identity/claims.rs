@@ -1,12 +1,13 @@
 //! The claims of an access token.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::{CertificateThumbprint, ClaimName, Failed};
+use super::{CertificateThumbprint, ClaimName, Failed, Names, TokenProfile};
 use crate::ids::{ClientId, ScopeSet, Subject, TokenId};
 use crate::jose::json::{self, Value};
 use crate::jose::jwk::{ClientKeys, Thumbprint};
-use crate::jose::jws::{Unverified, Verified};
+use crate::jose::jws::Unverified;
 use crate::time::UnixTime;
 
 /// Latest accepted date: the last second of the year 9999. Beyond it nothing is a date, and sums could saturate.
@@ -22,6 +23,14 @@ pub(super) enum Claim<T> {
 }
 
 impl<T> Claim<T> {
+    pub(super) fn as_ref(&self) -> Claim<&T> {
+        match self {
+            Self::Absent => Claim::Absent,
+            Self::Malformed => Claim::Malformed,
+            Self::Present(value) => Claim::Present(value),
+        }
+    }
+
     pub(super) fn of(value: Option<T>) -> Self {
         value.map_or(Self::Malformed, Self::Present)
     }
@@ -50,10 +59,10 @@ impl<T> Claim<T> {
 #[derive(Debug)]
 pub(super) enum Audience<'p> {
     One(Cow<'p, str>),
-    Many,
+    Many(Vec<Cow<'p, str>>),
 }
 
-/// What the payload of a token says whose signature held.
+/// What the payload of a token says whose signature held, or the answer of the token's issuer.
 #[derive(Debug)]
 pub(super) struct Claims<'p> {
     pub(super) issuer: Claim<Cow<'p, str>>,
@@ -66,13 +75,19 @@ pub(super) struct Claims<'p> {
     pub(super) token_id: Claim<TokenId>,
     pub(super) scopes: Claim<ScopeSet>,
     pub(super) client_keys: Claim<ClientKeys>,
+    pub(super) groups: Claim<Names>,
+    pub(super) roles: Claim<Names>,
+    pub(super) tenant: Claim<Arc<str>>,
     /// `cnf`: a binding we cannot read is a binding.
     pub(super) confirmation: Claim<Cnf>,
 }
 
 impl<'p> Claims<'p> {
-    /// Reads the payload. Takes a [`Verified`], so that no claim is looked at before its signature held.
-    pub(super) fn parse(signature_held: Verified<'p>) -> Result<Self, Failed> {
+    /// Reads a payload whose signature held, or an answer of the issuer. What the issuer's profile refuses is refused here.
+    pub(super) fn read(payload: &'p [u8], profile: &TokenProfile) -> Result<Self, Failed> {
+        // Where the profile asks for nothing, nothing is missing.
+        let mut kind_held = profile.kind().is_none();
+        let mut refused = false;
         let mut claims = Self {
             issuer: Claim::Absent,
             audience: Claim::Absent,
@@ -84,23 +99,34 @@ impl<'p> Claims<'p> {
             token_id: Claim::Absent,
             scopes: Claim::Absent,
             client_keys: Claim::Absent,
+            groups: Claim::Absent,
+            roles: Claim::Absent,
+            tenant: Claim::Absent,
             confirmation: Claim::Absent,
         };
-        json::each_member(signature_held.payload(), |name, value| match &*name {
-            "iss" => claims.issuer = Claim::of(owned_text(value)),
-            "aud" => claims.audience = Claim::of(audience(value)),
-            "exp" => claims.expires = Claim::of(date(&value)),
-            "nbf" => claims.not_before = Claim::of(date(&value)),
-            "iat" => claims.issued = Claim::of(date(&value)),
-            "sub" => claims.subject = text(&value, |text| Subject::parse(text).ok()),
-            "client_id" => claims.client = text(&value, |text| ClientId::parse(text).ok()),
-            "jti" => claims.token_id = text(&value, |text| TokenId::parse(text).ok()),
-            "scope" => claims.scopes = text(&value, |text| ScopeSet::parse(text).ok()),
-            "client_keys" => claims.client_keys = Claim::of(ClientKeys::from_claim(&value)),
-            "cnf" => claims.confirmation = Claim::of(Cnf::read(&value)),
-            _ => {}
+        json::each_member(payload, |name, value| {
+            profile.sources().read(&name, &value, &mut claims);
+            refused |= profile.refuses(&name);
+            if let Some((kind, accepted)) = profile.kind()
+                && kind == &*name
+            {
+                kind_held = value.as_text().is_some_and(|text| accepted.contains(&text));
+            }
+            match &*name {
+                "iss" => claims.issuer = Claim::of(owned_text(value)),
+                "aud" => claims.audience = Claim::of(audience(value)),
+                "exp" => claims.expires = Claim::of(date(&value)),
+                "nbf" => claims.not_before = Claim::of(date(&value)),
+                "iat" => claims.issued = Claim::of(date(&value)),
+                "client_keys" => claims.client_keys = Claim::of(ClientKeys::from_claim(&value)),
+                "cnf" => claims.confirmation = Claim::of(Cnf::read(&value)),
+                _ => {}
+            }
         })
         .map_err(|_| Failed::Payload)?;
+        if refused || !kind_held {
+            return Err(Failed::NotAnAccessToken);
+        }
         Ok(claims)
     }
 }
@@ -170,9 +196,10 @@ fn audience(value: Value<'_>) -> Option<Audience<'_>> {
         0 => None,
         1 => items.pop().and_then(owned_text).map(Audience::One),
         _ => items
-            .iter()
-            .all(|item| item.as_text().is_some())
-            .then_some(Audience::Many),
+            .into_iter()
+            .map(owned_text)
+            .collect::<Option<_>>()
+            .map(Audience::Many),
     }
 }
 

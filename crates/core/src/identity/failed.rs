@@ -7,7 +7,7 @@ use crate::jose::jws;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "each is the claim of its name, RFC 9068 §2.2, RFC 7519 §4.1 and RFC 7800 §3.1, `client_keys` ours"
+    reason = "each is the claim of its name, or that which configuration reads as it: RFC 9068 §2.2, RFC 7519 §4.1 and RFC 7800 §3.1, `client_keys` ours"
 )]
 pub enum ClaimName {
     Iss,
@@ -21,6 +21,9 @@ pub enum ClaimName {
     Scope,
     ClientKeys,
     Cnf,
+    Groups,
+    Roles,
+    Tenant,
 }
 
 impl ClaimName {
@@ -39,6 +42,9 @@ impl ClaimName {
             Self::Scope => "scope",
             Self::ClientKeys => "client_keys",
             Self::Cnf => "cnf",
+            Self::Groups => "groups",
+            Self::Roles => "roles",
+            Self::Tenant => "tenant",
         }
     }
 }
@@ -75,13 +81,23 @@ pub enum Failed {
     /// No configured issuer has the name in `iss`.
     #[error("the token's issuer is not trusted here")]
     IssuerUnknown,
+    /// The issuer may not speak for this server: configuration says for which it may.
+    #[error("the token's issuer may not speak for this server")]
+    IssuerNotForServer,
+    /// The issuer says that the token is not active (RFC 7662 §2.2).
+    #[error("the token is not active")]
+    Inactive,
+    /// The issuer was asked about the token, and its answer is none (RFC 7662 §2.2).
+    #[error("the issuer's answer about the token is malformed")]
+    IntrospectionAnswer,
     /// The issuer publishes no such key, or one of another algorithm.
     #[error("the token's key is not among its issuer's keys")]
     KeyUnknown,
     /// The signature does not hold.
     #[error("the token's signature does not hold")]
     Signature,
-    /// `typ` is not `at+jwt` (RFC 9068 §4): an ID token or something else signed by the same issuer.
+    /// `typ` is not `at+jwt` (RFC 9068 §4), or not what the issuer's profile has: an ID token or something else signed by the
+    /// same issuer.
     #[error("the token is not an access token")]
     NotAnAccessToken,
     /// `iss` is not the issuer whose keys were used (RFC 9068 §4), compared as a string.
@@ -143,6 +159,9 @@ impl Failed {
             Self::AlgorithmUnsupported => "token.algorithm-unsupported",
             Self::AlgorithmNotAllowed => "token.algorithm-not-allowed",
             Self::IssuerUnknown => "token.issuer-unknown",
+            Self::IssuerNotForServer => "token.issuer-not-for-server",
+            Self::Inactive => "token.inactive",
+            Self::IntrospectionAnswer => "token.introspection-answer",
             Self::KeyUnknown => "token.key-unknown",
             Self::Signature => "token.signature",
             Self::NotAnAccessToken => "token.type",
@@ -176,6 +195,8 @@ impl Failed {
             | Self::AlgorithmUnsupported
             | Self::AlgorithmNotAllowed
             | Self::IssuerUnknown
+            | Self::IssuerNotForServer
+            | Self::Inactive
             | Self::KeyUnknown
             | Self::Signature
             | Self::NotAnAccessToken
@@ -189,7 +210,8 @@ impl Failed {
             | Self::NotBound
             | Self::CertificateMissing
             | Self::NotConstrained => Fault::Caller,
-            Self::ClaimMissing(_)
+            Self::IntrospectionAnswer
+            | Self::ClaimMissing(_)
             | Self::ClaimMalformed(_)
             | Self::IssuedInFuture
             | Self::Lifetime

@@ -1,6 +1,8 @@
 //! One row per way a token can be wrong. The names in the first column are the rows of the attack catalogue that
 //! the project keeps for its scanner: JWS (signature and header), CLM (claims and time), ENC (encoding and JSON).
 
+mod profiles;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -82,6 +84,7 @@ fn trust() -> IssuerTrust {
         algorithms: BTreeSet::from(SignatureAlgorithm::ALL),
         max_token_lifetime: Lifetime::from_secs(MAX_LIFETIME.unsigned_abs()),
         skew: Lifetime::from_secs(SKEW.unsigned_abs()),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AccessTokenHash, Failed, ProofHeld};
+use super::{AccessTokenHash, Failed, Names, ProofHeld};
 use crate::ids::{ClientId, Issuer, Principal, ResourceUri, ScopeSet, Subject, TokenId};
 use crate::jose::base64url;
 use crate::jose::jwk::{ClientKeys, Thumbprint};
@@ -46,8 +46,9 @@ pub(super) struct Bound {
 }
 
 /// What an issuer vouches for: signature, issuer, audience, time and required claims of an access token all held at one
-/// instant. Not an identity: whether the sender is whom the token was issued to is for [`Self::confirm`] to say. Made by
-/// [`super::verify`] and nowhere else.
+/// instant; or, of an opaque token, issuer, audience, time and required claims of its issuer's answer. Not an identity:
+/// whether the sender is whom the token was issued to is for [`Self::confirm`] to say. Made by [`super::verify`] and
+/// [`super::introspected()`] and nowhere else.
 #[derive(Debug)]
 pub struct Vouched {
     pub(super) principal: Principal,
@@ -57,6 +58,9 @@ pub struct Vouched {
     pub(super) issued: UnixTime,
     pub(super) expires: UnixTime,
     pub(super) client_keys: Option<ClientKeys>,
+    pub(super) groups: Names,
+    pub(super) roles: Names,
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) bound: Bound,
 }
 
@@ -187,6 +191,25 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn client_keys(&self) -> Option<&ClientKeys> {
         self.token.client_keys.as_ref()
+    }
+
+    /// Groups of the subject, where configuration says in which claim its issuer has them. A name means something within its
+    /// issuer only.
+    #[must_use]
+    pub fn groups(&self) -> &Names {
+        &self.token.groups
+    }
+
+    /// Roles of the subject, as [`Self::groups`].
+    #[must_use]
+    pub fn roles(&self) -> &Names {
+        &self.token.roles
+    }
+
+    /// The tenant of the subject, as [`Self::groups`].
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.token.tenant.as_deref()
     }
 
     /// RFC 9068 §2.2: `sub` equals `client_id` when no resource owner is involved.

@@ -12,7 +12,7 @@ use super::index::{Group, Layer, Question};
 use super::rules::{Effect, PolicyError, Rules, ScopeDescription};
 use super::vocabulary::Verb;
 use crate::fault::Fault;
-use crate::identity::VerifiedIdentity;
+use crate::identity::{Names, VerifiedIdentity};
 use crate::ids::{ScopeSet, ServerName, ToolName};
 use crate::wire::{Call, Method, Target};
 
@@ -379,6 +379,10 @@ fn aim<'r, 't>(
     })
 }
 
+fn texts(names: &Names) -> engine::Value {
+    engine::set(names.iter().map(|name| (**name).into()))
+}
+
 /// One question to the rules: who wants to do what to what.
 struct Case<'p> {
     who: &'p VerifiedIdentity,
@@ -403,7 +407,12 @@ impl Case<'_> {
         let mut attributes = vec![
             ("issuer", self.who.issuer().as_str().into()),
             ("client", self.who.client().as_str().into()),
+            ("groups", texts(self.who.groups())),
+            ("roles", texts(self.who.roles())),
         ];
+        if let Some(tenant) = self.who.tenant() {
+            attributes.push(("tenant", tenant.into()));
+        }
         if !self.who.is_client_itself() {
             attributes.push(("user", self.who.subject().as_str().into()));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::identity::{Candidate, IssuerTrust, VerifiedIdentity, verify};
+use portcullis_core::identity::{Candidate, IssuerTrust, Profile, TokenProfile, VerifiedIdentity, verify};
 use portcullis_core::ids::{Issuer, ResourceUri};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwk::KeySet;
@@ -48,6 +48,7 @@ pub(crate) fn identity(issuer: &str, client: &str, subject: &str, scopes: &str) 
         algorithms: BTreeSet::from([SignatureAlgorithm::EdDsa]),
         max_token_lifetime: Lifetime::from_minutes(5),
         skew: Lifetime::from_secs(0),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     };
     let resource = ResourceUri::parse("https://gw.example/mcp").unwrap();
     let vouched = verify(

@@ -6,10 +6,11 @@ use http::request::Parts;
 use portcullis_core::identity::{Failed, VerifiedIdentity, dpop};
 use portcullis_core::ids::TokenId;
 use portcullis_core::time::UnixTime;
-use portcullis_core::wire::{Presented, Proof};
+use portcullis_core::wire::{AccessToken, Presented, Proof};
 
 use super::Guard;
-use crate::cache::Remembered;
+use crate::arrival::Arrival;
+use crate::cache::{Key, Remembered};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 
@@ -17,6 +18,14 @@ use crate::reason::Reason;
 pub(super) struct Unidentified {
     pub(super) reason: Reason,
     pub(super) token: Option<TokenId>,
+}
+
+/// A token of which nothing is known yet.
+struct Shown {
+    token: AccessToken,
+    proof: Option<Proof>,
+    /// The token at the resource that is called.
+    key: Key,
 }
 
 impl From<Reason> for Unidentified {
@@ -29,23 +38,26 @@ impl Guard {
     pub(super) async fn identify(
         &self,
         endpoint: &Endpoint,
+        arrival: &Arrival,
         head: &Parts,
     ) -> Result<Arc<VerifiedIdentity>, Unidentified> {
-        self.settings.public_host.check(&head.uri, &head.headers)?;
-        let presented = Presented::parse(&head.headers, head.uri.query()).map_err(Reason::from)?;
         let now = self.settings.clock.now();
-        let (token, proof) = match &presented {
-            Presented::Absent => return Err(Reason::NoCredential.into()),
-            Presented::Bearer(token) => (token, None),
-            Presented::Dpop { token, proof } => (token, Some(proof)),
-        };
-        let held = self.verifier.verify(token, endpoint.resource(), now).await?;
-        let who = match proof {
+        let shown = self.shown(endpoint, head);
+        // Before any signature is checked: what does not hold in the end stays counted.
+        let token = shown.as_ref().ok().map(|shown| &shown.key);
+        let attempt = self
+            .limits
+            .attempt(arrival.peer(), token, now)
+            .map_err(Reason::from)?;
+        let Shown { token, proof, key } = shown?;
+        let held = self.verifier.verify(key, &token, endpoint, now).await?;
+        self.limits.token_held(key, held.vouched.expires());
+        let who = match &proof {
             None => held.alone().map_err(Reason::from),
             Some(proof) => self.proven(endpoint, head, &held, proof, now).await,
         };
         let senders = &self.settings.senders;
-        who.and_then(|who| {
+        let who = who.and_then(|who| {
             if senders
                 .rules(endpoint.server())
                 .constraint
@@ -55,10 +67,31 @@ impl Guard {
             } else {
                 Err(Failed::NotConstrained.into())
             }
-        })
-        .map_err(|reason| Unidentified {
-            reason,
-            token: Some(held.vouched.token_id().clone()),
+        });
+        match who {
+            Ok(who) => {
+                self.limits.held(attempt);
+                Ok(who)
+            }
+            Err(reason) => Err(Unidentified {
+                reason,
+                token: Some(held.vouched.token_id().clone()),
+            }),
+        }
+    }
+
+    /// What is presented, at an address of ours.
+    fn shown(&self, endpoint: &Endpoint, head: &Parts) -> Result<Shown, Reason> {
+        self.settings.public_host.check(&head.uri, &head.headers)?;
+        let (token, proof) = match Presented::parse(&head.headers, head.uri.query())? {
+            Presented::Absent => return Err(Reason::NoCredential),
+            Presented::Bearer(token) => (token, None),
+            Presented::Dpop { token, proof } => (token, Some(proof)),
+        };
+        Ok(Shown {
+            key: Key::of(&token, endpoint.resource()),
+            token,
+            proof,
         })
     }
 

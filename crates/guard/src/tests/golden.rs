@@ -1,19 +1,22 @@
 //! The answer to every reason. A change here is a change of what callers see.
 
 use portcullis_core::identity::{ClaimName, Failed, dpop};
-use portcullis_core::ids::ScopeSet;
+use portcullis_core::ids::{ClientId, Issuer, ScopeSet, ServerName, Subject, ToolName};
 use portcullis_core::policy::Denial;
 use portcullis_core::seal;
+use portcullis_core::time::Lifetime;
 use portcullis_core::wire::{Call, Era, Error, RequestId, Scheme};
 use portcullis_net::discovery::KeysUnavailable;
+use portcullis_net::introspection::IntrospectionUnavailable;
 
 use super::issuer::ANYONE;
 use super::{json_of, text};
+use crate::limits::{Limited, Whose};
 use crate::recorder::RecorderUnavailable;
 use crate::refusal::Asked;
 use crate::{
-    ProofNonce, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused, SenderConstraint, SenderRules,
-    UpstreamError,
+    ProofNonce, Rate, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused, SenderConstraint,
+    SenderRules, UpstreamError,
 };
 
 fn id() -> RequestId {
@@ -85,6 +88,14 @@ fn sealing(problem: SealProblem) -> Reason {
     })
 }
 
+fn limited(whose: Whose) -> Reason {
+    Reason::from(Limited {
+        whose,
+        rate: Rate::parse("60/min").unwrap(),
+        wait: Lifetime::from_secs(7),
+    })
+}
+
 #[test]
 fn a_refusal_of_sealed_fields_says_how_it_is_done_and_nothing_of_our_keys() {
     let reason = sealing(seal::Error::KeyUnavailable("the module says 0x30".to_owned()).into());
@@ -114,10 +125,37 @@ fn every_reason_has_its_answer() {
             Reason::KeysUnavailable(KeysUnavailable { issuer: "i".to_owned(), detail: "d".to_owned() }),
             "503 -31503 issuer.keys-unavailable | 5".to_owned(),
         ),
+        (
+            Reason::IntrospectionUnavailable(IntrospectionUnavailable::Unreachable { issuer: Issuer::parse("https://i").unwrap(), detail: "d".to_owned() }),
+            "503 -31503 issuer.introspection-unavailable | 5".to_owned(),
+        ),
+        (
+            Reason::IntrospectionUnavailable(IntrospectionUnavailable::RefusesUs { issuer: Issuer::parse("https://i").unwrap(), status: 401 }),
+            "503 -31503 issuer.introspection-refuses-us | 5".to_owned(),
+        ),
+        (
+            Reason::IntrospectionUnavailable(IntrospectionUnavailable::Busy { issuer: Issuer::parse("https://i").unwrap() }),
+            "503 -31503 issuer.introspection-busy | 5".to_owned(),
+        ),
+        (Reason::IssuerNotForTarget, "403 -31403 policy.issuer-not-for-target".to_owned()),
         (Reason::BodyTooLarge { limit: 9 }, "413 -31413 http.body-too-large".to_owned()),
         (Reason::BodyTooSlow, "408 -31408 http.body-too-slow".to_owned()),
         (Reason::BodyBroken, "400 -31400 http.body-broken".to_owned()),
         (Reason::TooManyStreams { limit: 9 }, "429 -31429 http.too-many-streams | 10".to_owned()),
+        (Reason::StreamsFull { limit: 9 }, "503 -31503 http.streams-full | 10".to_owned()),
+        (limited(Whose::Address(None)), "429 -31429 limits.address | 7".to_owned()),
+        (
+            limited(Whose::Client(Issuer::parse("https://i").unwrap(), ClientId::parse("c").unwrap())),
+            "429 -31429 limits.client | 7".to_owned(),
+        ),
+        (
+            limited(Whose::User(Issuer::parse("https://i").unwrap(), Subject::parse("s").unwrap())),
+            "429 -31429 limits.user | 7".to_owned(),
+        ),
+        (
+            limited(Whose::Tool(ServerName::parse("s").unwrap(), ToolName::parse("t").unwrap())),
+            "429 -31429 limits.tool | 7".to_owned(),
+        ),
         (Reason::SessionNeeded, "400 -31400 session.needed".to_owned()),
         (Reason::SessionUnknown, "404 -31404 session.unknown".to_owned()),
         (sealing(SealProblem::Needed), "400 -31460 seal.needed".to_owned()),
@@ -204,6 +242,9 @@ fn tokens_that_do_not_hold_all_get_the_same_answer() {
         Failed::AlgorithmUnsupported,
         Failed::AlgorithmNotAllowed,
         Failed::IssuerUnknown,
+        Failed::IssuerNotForServer,
+        Failed::Inactive,
+        Failed::IntrospectionAnswer,
         Failed::KeyUnknown,
         Failed::Signature,
         Failed::NotAnAccessToken,

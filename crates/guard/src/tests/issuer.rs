@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use portcullis_core::audit::{DigestKey, Event};
-use portcullis_core::identity::{IssuerTrust, dpop};
+use portcullis_core::identity::{IssuerTrust, Profile, TokenProfile, dpop};
 use portcullis_core::ids::{Issuer, KeyId, ResourceUri, ServerName, ToolName};
 use portcullis_core::jose::jwk::{EcCurve, PublicJwk, PublicKey};
 use portcullis_core::jose::jws::{self, SigningUnavailable, TokenSigner};
@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::recorder::{Durability, Recorder, RecorderUnavailable};
 use crate::{
-    Endpoint, Guard, LocalReplayLog, NonceKey, ProofNonce, PublicHost, ReplayLog, SenderConstraint,
+    Endpoint, Guard, LocalReplayLog, NonceKey, ProofNonce, PublicHost, Rates, ReplayLog, SenderConstraint,
     SenderRules, Senders, Sessions, Settings, TrustedIssuer,
 };
 
@@ -209,8 +209,18 @@ impl House {
         Self::asking(keys, senders(ANYONE, Arc::new(replays)))
     }
 
+    /// With these quotas.
+    pub(crate) fn limited(keys: &[&Key], rates: Rates) -> Self {
+        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW));
+        Self::with(keys, senders(ANYONE, Arc::new(replays)), rates)
+    }
+
     /// With these rules.
     pub(crate) fn asking(keys: &[&Key], senders: Senders) -> Self {
+        Self::with(keys, senders, Rates::default())
+    }
+
+    fn with(keys: &[&Key], senders: Senders, rates: Rates) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             "portcullis-guard-{}-{}.json",
@@ -231,17 +241,16 @@ impl House {
         );
         let settings = Settings {
             public_host: PublicHost::of("https://gw.example", Vec::new()).unwrap(),
-            issuers: vec![TrustedIssuer {
-                trust: trust(),
-                keys: Arc::new(issuer_keys),
-            }],
+            issuers: vec![TrustedIssuer::new(trust(), Arc::new(issuer_keys))],
             policy: Arc::new(ArcSwap::from_pointee(policy())),
             recorder: Arc::<Memory>::clone(&memory),
             clock: Arc::<Hand>::clone(&clock),
             digest_key: DigestKey::new([7; 32]),
             senders,
         };
-        let guard = Guard::new(settings, &portcullis_net::random::System).unwrap();
+        let guard = Guard::new(settings, &portcullis_net::random::System)
+            .unwrap()
+            .with_limits(rates);
         let sessions = Arc::new(Sessions::new());
         let endpoint = |path: &str| {
             Endpoint::new(
@@ -260,6 +269,21 @@ impl House {
             memory,
             jwks,
         }
+    }
+
+    /// The same house with a guard that trusts these issuers and no others.
+    pub(crate) fn trust_only(&mut self, issuers: Vec<TrustedIssuer>) {
+        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW));
+        let settings = Settings {
+            public_host: PublicHost::of("https://gw.example", Vec::new()).unwrap(),
+            issuers,
+            policy: Arc::new(ArcSwap::from_pointee(policy())),
+            recorder: Arc::<Memory>::clone(&self.memory),
+            clock: Arc::<Hand>::clone(&self.clock),
+            digest_key: DigestKey::new([7; 32]),
+            senders: senders(ANYONE, Arc::new(replays)),
+        };
+        self.guard = Guard::new(settings, &portcullis_net::random::System).unwrap();
     }
 
     /// From now on the issuer publishes these keys.
@@ -281,6 +305,7 @@ pub(crate) fn trust() -> IssuerTrust {
         algorithms: BTreeSet::from([SignatureAlgorithm::Es256]),
         max_token_lifetime: Lifetime::from_hours(1),
         skew: Lifetime::from_secs(30),
+        tokens: TokenProfile::of(Profile::Rfc9068),
     }
 }
 

@@ -3,6 +3,8 @@
 mod dpop;
 mod golden;
 mod issuer;
+mod issuers;
+mod limits;
 mod sealed;
 mod sessions;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::ACCEPT;
 use portcullis_core::ids::{Issuer, KeyId};
-use portcullis_core::jose::jwk::KeySet;
+use portcullis_core::jose::jwk::{self, KeySet};
 use portcullis_core::limits;
 use portcullis_core::time::{Lifetime, UnixTime};
 use tokio::sync::{Mutex as Turn, MutexGuard as OurTurn};
@@ -32,6 +32,8 @@ const FIRST_COOLDOWN: Lifetime = Lifetime::from_secs(1);
 const EAGER: Lifetime = Lifetime::from_secs(10);
 /// How long the last good set is used when the issuer does not answer.
 const LAST_RESORT: Lifetime = Lifetime::from_hours(24);
+/// The last part of a set's time, in which it is fetched anew while it goes on being used: one fifth.
+const AHEAD: u64 = 5;
 /// How long a set from a file is used before the file is read again.
 const FILE_FRESH: Lifetime = Lifetime::from_minutes(1);
 
@@ -77,6 +79,8 @@ struct Snapshot {
     /// What they were read from, to read it again without a key that was withdrawn.
     text: Bytes,
     fetched: UnixTime,
+    /// From then on it is fetched anew in the background.
+    refresh_from: UnixTime,
     fresh_until: UnixTime,
 }
 
@@ -92,6 +96,14 @@ struct Fetched {
 struct Attempts {
     last: Option<UnixTime>,
     trouble: String,
+}
+
+impl Attempts {
+    /// A clock that was set back must not stop fetching for good.
+    fn is_cooling(&self, now: UnixTime, cooldown: Lifetime) -> bool {
+        self.last
+            .is_some_and(|last| last <= now && now < last.plus(cooldown))
+    }
 }
 
 impl IssuerKeys {
@@ -130,6 +142,7 @@ impl IssuerKeys {
                     keys: Arc::new(keys),
                     text: held.text.clone(),
                     fetched: held.fetched,
+                    refresh_from: held.fetched,
                     fresh_until: held.fetched,
                 })
             });
@@ -143,16 +156,22 @@ impl IssuerKeys {
     }
 
     /// The set to verify a token with that names `kid`: the cached one when it has the key, else one refetch
-    /// (single flight, with cooldown), else the cached one.
+    /// (single flight, with cooldown), else the cached one. A set that will soon be stale is fetched in the background.
     ///
     /// # Errors
     /// [`KeysUnavailable`] when there never was a usable set, or none in the last 24 hours.
-    pub async fn for_kid(&self, kid: Option<&KeyId>) -> Result<Arc<KeySet>, KeysUnavailable> {
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn for_kid(self: &Arc<Self>, kid: Option<&KeyId>) -> Result<Arc<KeySet>, KeysUnavailable> {
         let now = self.clock.now();
         let held = self.snapshot.load_full();
         let turn = match &held {
             Some(snapshot) if snapshot.has(kid) => {
                 if now < snapshot.fresh_until {
+                    if now >= snapshot.refresh_from {
+                        self.refresh_ahead(snapshot);
+                    }
                     return Ok(Arc::clone(&snapshot.keys));
                 }
                 // It has the key and may be stale: whoever finds the turn free asks again, the others go on.
@@ -178,6 +197,21 @@ impl IssuerKeys {
             .map(|snapshot| Arc::clone(&snapshot.keys))
     }
 
+    /// Fetches without anybody waiting for it, unless somebody is at it.
+    fn refresh_ahead(self: &Arc<Self>, held: &Arc<Snapshot>) {
+        match self.turn.try_lock() {
+            Ok(turn) if !turn.is_cooling(self.clock.now(), COOLDOWN) => {}
+            Ok(_) | Err(_) => return,
+        }
+        let (keys, held) = (Arc::clone(self), Arc::clone(held));
+        tokio::spawn(async move {
+            // Whoever was faster has done it. What goes wrong is in the log, and the set is still fresh.
+            if let Ok(turn) = keys.turn.try_lock() {
+                drop(keys.refresh(Some(&held), turn).await);
+            }
+        });
+    }
+
     /// Fetches unless someone just did, and gives the best set there is.
     async fn refresh(
         &self,
@@ -197,10 +231,7 @@ impl IssuerKeys {
         } else {
             FIRST_COOLDOWN
         };
-        // A clock that was set back must not stop fetching for good.
-        let cooling = turn
-            .last
-            .is_some_and(|last| last <= now && now < last.plus(cooldown));
+        let cooling = turn.is_cooling(now, cooldown);
         let eager = now.as_secs() < self.eager_until.load(Ordering::SeqCst);
         if !replaced && (!cooling || eager) {
             // Noted before the wait: a caller that goes away leaves the cooldown behind.
@@ -247,6 +278,9 @@ impl IssuerKeys {
             keys: Arc::clone(&keys),
             text,
             fetched: now,
+            refresh_from: now
+                .plus(fresh_for)
+                .minus(Lifetime::from_secs(fresh_for.as_secs() / AHEAD)),
             fresh_until: now.plus(fresh_for),
         };
         self.snapshot.store(Some(Arc::new(snapshot)));
@@ -259,7 +293,12 @@ impl IssuerKeys {
             KeysFrom::Metadata => self.fetch_from(&self.named_by_metadata().await?).await?,
             KeysFrom::File(path) => (read(path.clone()).await?, FILE_FRESH),
         };
-        let keys = KeySet::parse(&text).map_err(|error| error.to_string())?;
+        let keys = KeySet::parse(&text).map_err(|error| {
+            if error == jwk::Error::Private {
+                tracing::error!(issuer = %self.issuer, "THE ISSUER PUBLISHES A PRIVATE KEY: its key set is refused; its keys must be replaced");
+            }
+            error.to_string()
+        })?;
         // An empty set is what a broken issuer publishes; taking it would lock everyone out.
         if keys.is_empty() {
             Err("it has no usable key".to_owned())
@@ -276,9 +315,23 @@ impl IssuerKeys {
         let metadata = authorization_server_metadata(&self.fetcher, &self.issuer)
             .await
             .map_err(|e| e.to_string())?;
+        self.keys_at(&metadata)
+    }
+
+    /// Where this metadata says that the keys are.
+    pub(super) fn keys_at(
+        &self,
+        metadata: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Url, String> {
         let url = metadata.get("jwks_uri").and_then(serde_json::Value::as_str);
         let url = url.ok_or_else(|| "its metadata has no text `jwks_uri`".to_owned())?;
-        Url::parse(url).map_err(|error| format!("its `jwks_uri` is not a URL: {error}"))
+        let url = Url::parse(url).map_err(|error| format!("its `jwks_uri` is not a URL: {error}"))?;
+        // RFC 8414 §2: keys that come over http are those of whoever is in between. On a developer's machine an issuer is
+        // at http itself.
+        if self.issuer.as_str().starts_with("https:") && url.scheme() != "https" {
+            return Err("its `jwks_uri` is not an https URL".to_owned());
+        }
+        Ok(url)
     }
 
     async fn fetch_from(&self, url: &Url) -> Result<(Bytes, Lifetime), String> {

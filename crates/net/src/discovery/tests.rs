@@ -186,13 +186,150 @@ async fn a_set_is_fetched_when_it_is_needed_and_used_for_five_minutes() {
     assert_eq!(bench.server.asked(), 0);
     assert!(bench.keys.cached().is_none());
     assert!(bench.has("a").await.unwrap());
-    bench.clock.move_by(299);
+    bench.clock.move_by(239);
     assert!(bench.has("a").await.unwrap());
     assert!(bench.keys.for_kid(None).await.is_ok());
     assert_eq!(bench.server.asked(), 1);
-    bench.clock.move_by(1);
+    bench.clock.move_by(61);
     assert!(bench.has("a").await.unwrap());
     assert_eq!(bench.server.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_set_is_fetched_anew_before_it_is_stale_and_nobody_waits_for_it() {
+    let bench = Bench::new().await;
+    assert!(bench.has("a").await.unwrap());
+    bench.server.tell("/jwks", ok(set(&["a", "b"])));
+    let gate = Arc::new(Notify::new());
+    *bench.server.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    bench.clock.move_by(240);
+    for _ in 0..10 {
+        assert!(bench.has("a").await.unwrap());
+    }
+    while bench.server.asked() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // It is under way, and the old set is used.
+    assert!(bench.has("a").await.unwrap());
+    assert!(!bench.keys.cached().unwrap().names(&kid("b")));
+    *bench.server.gate.lock().unwrap() = None;
+    gate.notify_one();
+    while !bench.keys.cached().unwrap().names(&kid("b")) {
+        tokio::task::yield_now().await;
+    }
+    // Fresh again: nobody asks for the next four minutes.
+    bench.clock.move_by(239);
+    assert!(bench.has("b").await.unwrap());
+    assert_eq!(bench.server.asked(), 2);
+}
+
+#[tokio::test]
+async fn jwk_03_a_set_with_a_private_key_is_refused_and_the_last_good_one_stays() {
+    let bench = Bench::new().await;
+    assert!(bench.has("a").await.unwrap());
+    let mut leaked = set(&["a", "b"]);
+    leaked["keys"][1]["d"] = json!(encode([7; 32]));
+    bench.server.tell("/jwks", ok(&leaked));
+    bench.clock.move_by(300);
+    assert!(bench.has("a").await.unwrap());
+    assert!(!bench.has("b").await.unwrap());
+    let fresh = Bench::new().await;
+    fresh.server.tell("/jwks", ok(leaked));
+    let error = fresh.has("a").await.unwrap_err();
+    assert!(error.to_string().contains("private key"), "{error}");
+}
+
+#[tokio::test]
+async fn jwk_04_keys_that_are_not_for_verifying_do_not_spoil_the_rest() {
+    let bench = Bench::new().await;
+    let mut mixed = set(&["a", "b", "c", "d"]);
+    mixed["keys"][1]["x"] = json!("AA");
+    mixed["keys"][2]["use"] = json!("enc");
+    mixed["keys"][3] = json!({ "kty": "oct", "kid": "d", "k": encode([7; 32]) });
+    mixed["keys"].as_array_mut().unwrap().push(json!("key"));
+    bench.server.tell("/jwks", ok(mixed));
+    assert!(bench.has("a").await.unwrap());
+    for name in ["b", "c", "d"] {
+        assert!(!bench.has(name).await.unwrap(), "{name}");
+    }
+    assert_eq!(bench.keys.cached().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn jwk_08_two_keys_of_one_name_are_both_refused() {
+    let bench = Bench::new().await;
+    let mut twice = set(&["a", "b", "c"]);
+    twice["keys"][1]["kid"] = json!("c");
+    bench.server.tell("/jwks", ok(twice));
+    assert!(bench.has("a").await.unwrap());
+    assert!(!bench.has("c").await.unwrap());
+}
+
+#[tokio::test]
+async fn jwk_10_an_https_issuer_has_its_keys_at_https() {
+    let server = Server::start().await;
+    let keys = IssuerKeys::new(
+        // The documents would be fetched from here; what they say is judged before anything is fetched by it.
+        Issuer::parse("https://as.example").unwrap(),
+        KeysFrom::Metadata,
+        Fetcher::new(Reach::LoopbackToo).unwrap(),
+        Arc::new(Hand(AtomicI64::new(0))),
+    );
+    let at = |uri: &str| keys.keys_at(json!({ "jwks_uri": uri }).as_object().unwrap());
+    assert!(at("https://keys.example/jwks").is_ok());
+    for uri in [
+        &format!("{}/jwks", server.origin),
+        "ftp://as.example/jwks",
+        "file:///etc/passwd",
+        "/jwks",
+    ] {
+        assert!(at(uri).is_err(), "{uri}");
+    }
+    assert!(
+        keys.keys_at(json!({ "jwks_uri": ["https://a"] }).as_object().unwrap())
+            .is_err()
+    );
+    assert_eq!(server.asked(), 0);
+}
+
+#[tokio::test]
+async fn jwk_10_the_keys_of_a_metadata_service_are_nobodys() {
+    for reach in [Reach::Configured, Reach::LoopbackToo, Reach::PublicOnly] {
+        let keys = Arc::new(IssuerKeys::new(
+            Issuer::parse("https://as.example").unwrap(),
+            KeysFrom::Url(Url::parse("https://169.254.169.254/jwks").unwrap()),
+            Fetcher::new(reach).unwrap(),
+            Arc::new(Hand(AtomicI64::new(0))),
+        ));
+        let error = keys.for_kid(None).await.unwrap_err();
+        assert!(error.to_string().contains("address guard"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn jwk_14_an_empty_set_makes_nobody_ask_more_often() {
+    let bench = Bench::new().await;
+    bench.server.tell("/jwks", ok(json!({ "keys": [] })));
+    for round in 0..100 {
+        assert!(bench.has(&format!("x{round}")).await.is_err());
+    }
+    assert_eq!(bench.server.asked(), 1);
+}
+
+#[tokio::test]
+async fn jws_20_a_name_is_never_guessed() {
+    let bench = Bench::new().await;
+    let mut nameless = set(&["a"]);
+    nameless["keys"][0].as_object_mut().unwrap().remove("kid");
+    bench.server.tell("/jwks", ok(nameless));
+    // The one key is for tokens that name none, and for no other.
+    let keys = bench.keys.for_kid(None).await.unwrap();
+    assert!(keys.find(None, SignatureAlgorithm::EdDsa).is_some());
+    assert!(!bench.has("a").await.unwrap());
+    let two = Bench::new().await;
+    two.server.tell("/jwks", ok(set(&["a", "b"])));
+    let keys = two.keys.for_kid(None).await.unwrap();
+    assert!(keys.find(None, SignatureAlgorithm::EdDsa).is_none());
 }
 
 #[tokio::test]
@@ -206,10 +343,10 @@ async fn max_age_is_honoured() {
         },
     );
     assert!(bench.has("a").await.unwrap());
-    bench.clock.move_by(599);
+    bench.clock.move_by(479);
     assert!(bench.has("a").await.unwrap());
     assert_eq!(bench.server.asked(), 1);
-    bench.clock.move_by(1);
+    bench.clock.move_by(121);
     assert!(bench.has("a").await.unwrap());
     assert_eq!(bench.server.asked(), 2);
 }

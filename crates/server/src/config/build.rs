@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, ServerName, ToolName};
-use portcullis_core::jose::SignatureAlgorithm;
-use portcullis_core::limits;
 use portcullis_core::policy::{Effect, ToolRule};
 use portcullis_core::seal::session::{Cipher, SESSION_LIFETIME};
 use portcullis_core::seal::{Clear, Pointers};
@@ -13,11 +11,12 @@ use portcullis_core::time::Lifetime;
 use portcullis_guard::ToolSeal;
 
 use super::document::{Found, Node};
+use super::limits::tool_rate;
 use super::proofs::dpop_rule;
 use super::report::Report;
 use super::settings::{
-    AuditConfig, AuthorityConfig, ClientConfig, Config, DpopRule, GatewayConfig, IssuerConfig, LimitsConfig,
-    PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+    AuditConfig, AuthorityConfig, ClientConfig, Config, DpopRule, GatewayConfig, PolicyConfig,
+    ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
 };
 use crate::custody::shelf::Database;
 
@@ -38,26 +37,14 @@ impl Builder<'_> {
             node.many("servers").filter_map(|node| node.text("name")),
             "server",
         );
-        self.unique(
-            node.many("issuers").filter_map(|node| node.text("issuer")),
-            "issuer",
-        );
         let config = Config {
             gateway: node.one("gateway").and_then(|node| self.gateway(node)),
-            issuers: node
-                .many("issuers")
-                .filter_map(|node| self.issuer(node))
-                .collect(),
+            issuers: self.issuers(node),
             policy: node
                 .one("policy")
                 .map(|node| self.policy(node))
                 .unwrap_or_default(),
-            limits: LimitsConfig {
-                body: node
-                    .one("limits")
-                    .and_then(|node| node.size("body"))
-                    .unwrap_or(limits::BODY_BYTES),
-            },
+            limits: self.limits(node.one("limits")),
             audit: node.one("audit").and_then(|node| {
                 Some(AuditConfig {
                     dir: node.path_value("dir")?,
@@ -212,32 +199,6 @@ impl Builder<'_> {
         None
     }
 
-    fn issuer(&mut self, node: &Node) -> Option<IssuerConfig> {
-        if let (Some(_), Some(file)) = (node.text("jwks_uri"), node.text("jwks_file")) {
-            self.add(
-                &file,
-                "`jwks_uri` and `jwks_file` are both given",
-                Some("keep one of them".to_owned()),
-            );
-        }
-        let issuer = self.parsed(node.text("issuer")?, Issuer::parse)?;
-        let algorithms = node
-            .texts("algorithms")?
-            .iter()
-            .filter_map(|name| SignatureAlgorithm::from_name(&name.value))
-            .collect();
-        Some(IssuerConfig {
-            issuer,
-            jwks_uri: node.text("jwks_uri").map(|found| found.value.to_owned()),
-            jwks_file: node.path_value("jwks_file"),
-            algorithms,
-            max_token_lifetime: node
-                .duration("max_token_lifetime")
-                .unwrap_or(Lifetime::from_hours(1)),
-            clock_skew: node.duration("clock_skew").unwrap_or(Lifetime::from_secs(30)),
-        })
-    }
-
     fn server(&mut self, node: &Node, dpop: DpopRule) -> Option<ServerConfig> {
         let transport = match (node.text("url"), node.texts("command")) {
             (Some(url), None) => Some(Transport::Http(url.value.to_owned())),
@@ -286,6 +247,10 @@ impl Builder<'_> {
             .named("tools")
             .filter_map(|(name, node)| self.seal(name, node))
             .collect();
+        let rates = node
+            .named("tools")
+            .filter_map(|(name, node)| tool_rate(name, node))
+            .collect();
         let name = self.parsed(node.text("name")?, ServerName::parse)?;
         let unlisted = node
             .text("unlisted")
@@ -298,6 +263,7 @@ impl Builder<'_> {
             credential,
             tools,
             seals,
+            rates,
             dpop: node.one("dpop").map_or(dpop, |node| dpop_rule(node, dpop)),
         })
     }
@@ -465,7 +431,7 @@ impl Builder<'_> {
         })
     }
 
-    fn parsed<T, E: std::fmt::Display>(
+    pub(super) fn parsed<T, E: std::fmt::Display>(
         &mut self,
         found: Found<&str>,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -479,7 +445,7 @@ impl Builder<'_> {
         }
     }
 
-    fn unique<'n>(&mut self, names: impl Iterator<Item = Found<&'n str>>, what: &str) {
+    pub(super) fn unique<'n>(&mut self, names: impl Iterator<Item = Found<&'n str>>, what: &str) {
         let mut seen = BTreeSet::new();
         for found in names {
             if !seen.insert(found.value) {

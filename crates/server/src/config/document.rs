@@ -8,8 +8,9 @@ use portcullis_core::time::Lifetime;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::limits::is_rate;
 use super::report::{Report, did_you_mean};
-use super::shape::{Key, Kind, Need, Section, Times};
+use super::shape::{COUNT, Key, Kind, Need, Section, Times};
 use super::units;
 
 /// A value of the kind its key wants, and where it stands.
@@ -25,6 +26,7 @@ enum Checked {
     Text(String),
     Duration(Lifetime),
     Size(usize),
+    Count(usize),
     Texts(Vec<Found<String>>),
 }
 
@@ -54,7 +56,7 @@ impl Node {
                 at: found.at.clone(),
                 path: found.path.clone(),
             }),
-            Checked::Duration(_) | Checked::Size(_) | Checked::Texts(_) => None,
+            Checked::Duration(_) | Checked::Size(_) | Checked::Count(_) | Checked::Texts(_) => None,
         }
     }
 
@@ -65,21 +67,28 @@ impl Node {
     pub(super) fn duration(&self, name: &str) -> Option<Lifetime> {
         match self.values.get(name)?.value {
             Checked::Duration(lifetime) => Some(lifetime),
-            Checked::Text(_) | Checked::Size(_) | Checked::Texts(_) => None,
+            Checked::Text(_) | Checked::Size(_) | Checked::Count(_) | Checked::Texts(_) => None,
         }
     }
 
     pub(super) fn size(&self, name: &str) -> Option<usize> {
         match self.values.get(name)?.value {
             Checked::Size(bytes) => Some(bytes),
-            Checked::Text(_) | Checked::Duration(_) | Checked::Texts(_) => None,
+            Checked::Text(_) | Checked::Duration(_) | Checked::Count(_) | Checked::Texts(_) => None,
+        }
+    }
+
+    pub(super) fn count(&self, name: &str) -> Option<usize> {
+        match self.values.get(name)?.value {
+            Checked::Count(count) => Some(count),
+            Checked::Text(_) | Checked::Duration(_) | Checked::Size(_) | Checked::Texts(_) => None,
         }
     }
 
     pub(super) fn texts(&self, name: &str) -> Option<&[Found<String>]> {
         match &self.values.get(name)?.value {
             Checked::Texts(texts) => Some(texts),
-            Checked::Text(_) | Checked::Duration(_) | Checked::Size(_) => None,
+            Checked::Text(_) | Checked::Duration(_) | Checked::Size(_) | Checked::Count(_) => None,
         }
     }
 
@@ -244,6 +253,8 @@ impl Reader<'_> {
     fn value(&mut self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) -> Option<Checked> {
         let checked = match (key.kind, value.get_ref()) {
             (Kind::Version, DeValue::Integer(number)) if number.as_str() == "1" => Some(Checked::Size(1)),
+            (Kind::Count, DeValue::Integer(number)) => scalar(key.kind, number.as_str()),
+            (Kind::Count, _) => None,
             (Kind::Texts, DeValue::Array(items)) => self.texts(items, None, path),
             (Kind::Words(words), DeValue::Array(items)) if !items.is_empty() => {
                 self.texts(items, Some(words), path)
@@ -300,7 +311,9 @@ impl Reader<'_> {
 /// What an absent key means, where that is a value that could be written, and no sentence.
 pub(super) fn usual(kind: Kind, meaning: &str) -> Option<serde_json::Value> {
     match kind {
-        Kind::Duration | Kind::Size | Kind::Word(_) => scalar(kind, meaning).as_ref().map(written),
+        Kind::Duration | Kind::Size | Kind::Rate | Kind::Count | Kind::Word(_) => {
+            scalar(kind, meaning).as_ref().map(written)
+        }
         Kind::Version
         | Kind::Text
         | Kind::Url
@@ -317,6 +330,7 @@ fn written(value: &Checked) -> serde_json::Value {
         Checked::Text(text) => text.as_str().into(),
         Checked::Duration(length) => units::duration_text(*length).into(),
         Checked::Size(bytes) => units::size_text(*bytes).into(),
+        Checked::Count(count) => (*count).into(),
         Checked::Texts(texts) => texts.iter().map(|found| found.value.as_str()).collect(),
     }
 }
@@ -344,8 +358,19 @@ fn scalar(kind: Kind, text: &str) -> Option<Checked> {
         }
         Kind::Duration => units::duration(text).map(Checked::Duration),
         Kind::Size => units::size(text).map(Checked::Size),
+        Kind::Count => {
+            let count = text.parse().ok().filter(|count| (1..=COUNT).contains(count));
+            count.map(Checked::Count)
+        }
+        Kind::Rate if is_rate(text) => as_text(),
         Kind::Word(words) if words.contains(&text) => as_text(),
-        Kind::Version | Kind::Text | Kind::Path | Kind::Texts | Kind::Word(_) | Kind::Words(_) => None,
+        Kind::Version
+        | Kind::Text
+        | Kind::Path
+        | Kind::Rate
+        | Kind::Texts
+        | Kind::Word(_)
+        | Kind::Words(_) => None,
     }
 }
 

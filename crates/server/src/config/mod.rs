@@ -9,6 +9,8 @@
 mod build;
 mod custody;
 mod document;
+mod issuers;
+mod limits;
 mod proofs;
 mod report;
 mod settings;
@@ -16,11 +18,13 @@ mod shape;
 mod show;
 mod units;
 
+pub use limits::LimitsConfig;
 pub use report::{Finding, Report};
 pub use settings::{
     AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, DpopConfig, DpopNonce, DpopRequired,
-    DpopRule, EphemeralConfig, GatewayConfig, IssuerConfig, KeptIn, KeysConfig, LimitsConfig, PolicyConfig,
-    RedisConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport, UserConfig,
+    DpopRule, EphemeralConfig, GatewayConfig, IntrospectionConfig, IssuerConfig, KeptIn, KeysConfig,
+    PolicyConfig, RedisConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
+    UserConfig,
 };
 pub use shape::{json_schema, reference_page};
 pub use show::Shown;

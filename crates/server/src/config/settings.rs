@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use portcullis_core::identity::TokenProfile;
 use portcullis_core::ids::{ClientId, Issuer, ResourceUri, Scope, ScopeSet, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::jose::jwe::KeyManagement;
@@ -11,10 +12,11 @@ use portcullis_core::policy::{Effect, ToolRule};
 use portcullis_core::seal::session::{Cipher, SESSION_LIFETIME};
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
-use portcullis_guard::ToolSeal;
+use portcullis_guard::{Rate, Serves, ToolSeal};
 
 use super::build::Builder;
 use super::document::read;
+use super::limits::LimitsConfig;
 use super::report::Report;
 use super::shape::DOCUMENT;
 use crate::custody::MasterKeySource;
@@ -96,6 +98,27 @@ pub struct IssuerConfig {
     pub max_token_lifetime: Lifetime,
     /// Accepted clock difference.
     pub clock_skew: Lifetime,
+    /// What its tokens look like.
+    pub tokens: TokenProfile,
+    /// What it may speak for.
+    pub serves: Serves,
+    /// Where it is asked about tokens that are no JWTs.
+    pub introspection: Option<IntrospectionConfig>,
+}
+
+/// `[issuers.introspection]`
+#[derive(Clone, Debug)]
+pub struct IntrospectionConfig {
+    /// The endpoint.
+    pub url: String,
+    /// How we are known there.
+    pub client_id: ClientId,
+    /// Where our secret is.
+    pub client_secret_file: PathBuf,
+    /// How long an answer counts.
+    pub cache: Lifetime,
+    /// What answers look like.
+    pub answers: TokenProfile,
 }
 
 /// How a guarded server is reached.
@@ -133,6 +156,8 @@ pub struct ServerConfig {
     pub tools: Vec<ToolRule>,
     /// Tools with sealed fields.
     pub seals: Vec<(ToolName, ToolSeal)>,
+    /// Tools with a rate of their own; `None` is no limit.
+    pub rates: Vec<(ToolName, Option<Rate>)>,
     /// Which proofs its callers give.
     pub dpop: DpopRule,
 }
@@ -222,13 +247,6 @@ pub struct PolicyConfig {
     pub files: Vec<PathBuf>,
     /// Scopes that contain others: (broad, narrow).
     pub implies: Vec<(Scope, Scope)>,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug)]
-pub struct LimitsConfig {
-    /// Largest request body, in bytes.
-    pub body: usize,
 }
 
 /// `[audit]`
@@ -388,6 +406,11 @@ impl Config {
                 .iter()
                 .filter_map(|issuer| issuer.jwks_file.as_deref()),
         );
+        let asked = self
+            .issuers
+            .iter()
+            .filter_map(|issuer| issuer.introspection.as_ref());
+        files.extend(asked.map(|introspection| introspection.client_secret_file.as_path()));
         for server in &self.servers {
             if let Some(SecretFrom::File(file)) = &server.credential {
                 files.push(file);
@@ -416,6 +439,9 @@ impl Config {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
         for issuer in &mut self.issuers {
             issuer.jwks_file.iter_mut().for_each(join);
+            if let Some(introspection) = &mut issuer.introspection {
+                join(&mut introspection.client_secret_file);
+            }
         }
         for server in &mut self.servers {
             if let Some(SecretFrom::File(file)) = &mut server.credential {

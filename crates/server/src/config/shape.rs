@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+mod issuers;
 mod keys;
+mod limits;
 mod proofs;
 mod seal;
+
+/// Largest number that a key may have.
+pub(super) const COUNT: usize = 1_000_000;
 
 /// What a key's value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub(super) enum Kind {
     Duration,
     /// `"64KiB"`, `"4MiB"`.
     Size,
+    /// `"600/min"`, or `"none"`.
+    Rate,
+    /// A whole number from 1 on.
+    Count,
     /// A list of texts.
     Texts,
     /// One of these words.
@@ -86,6 +95,7 @@ pub(super) const ALGORITHMS: &[&str] = &[
     "PS512",
     "ML-DSA-65",
 ];
+pub(super) const PROFILES: &[&str] = &["rfc9068", "entra", "okta", "auth0", "keycloak", "cognito"];
 pub(super) const KEY_MANAGEMENT: &[&str] = &["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW", "RSA-OAEP-256"];
 const CUSTODY: &[&str] = &["file", "pkcs11", "external"];
 const SERVICES: &[&str] = &["aws-kms"];
@@ -206,49 +216,7 @@ pub(super) const DOCUMENT: Section = once(
                 &[],
             )],
         ),
-        many(
-            "issuers",
-            "An authorization server whose access tokens are accepted.",
-            &[
-                key(
-                    "issuer",
-                    Kind::Url,
-                    Need::Required,
-                    "Its issuer identifier, compared as a string with `iss`.",
-                ),
-                key(
-                    "jwks_uri",
-                    Kind::Url,
-                    Need::Absent("found in the issuer's metadata"),
-                    "Where its JWK Set is. Not together with `jwks_file`.",
-                ),
-                key(
-                    "jwks_file",
-                    Kind::Path,
-                    Need::Absent("fetched"),
-                    "A file that holds its JWK Set.",
-                ),
-                key(
-                    "algorithms",
-                    Kind::Words(ALGORITHMS),
-                    Need::Required,
-                    "Signature algorithms accepted from it: no other is, whatever it publishes. `ML-DSA-65` is on for an issuer that has it here.",
-                ),
-                key(
-                    "max_token_lifetime",
-                    Kind::Duration,
-                    Need::Absent("1h"),
-                    "Tokens that live longer (`exp` - `iat`) are refused.",
-                ),
-                key(
-                    "clock_skew",
-                    Kind::Duration,
-                    Need::Absent("30s"),
-                    "Accepted difference between its clock and ours.",
-                ),
-            ],
-            &[],
-        ),
+        issuers::SECTION,
         many(
             "servers",
             "An MCP server to guard.",
@@ -307,6 +275,12 @@ pub(super) const DOCUMENT: Section = once(
                             Need::Absent("`{server}:{effect}`"),
                             "Scopes that a call needs, all of them.",
                         ),
+                        key(
+                            "rate",
+                            Kind::Rate,
+                            Need::Absent("`per_tool` of `[limits]`"),
+                            "Permitted calls, of all callers together.",
+                        ),
                     ],
                     &[seal::SECTION],
                 ),
@@ -333,17 +307,7 @@ pub(super) const DOCUMENT: Section = once(
             &[],
         ),
         proofs::DPOP,
-        once(
-            "limits",
-            "Bounds on what a caller may send.",
-            &[key(
-                "body",
-                Kind::Size,
-                Need::Absent("4MiB"),
-                "Largest request body.",
-            )],
-            &[],
-        ),
+        limits::SECTION,
         once(
             "audit",
             "Where every decision is recorded.",
@@ -461,6 +425,8 @@ impl Kind {
             Self::Address => json!({"type": "string", "pattern": "^.+:[0-9]+$"}),
             Self::Duration => json!({"type": "string", "pattern": "^[1-9][0-9]*[smhd]$"}),
             Self::Size => json!({"type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB)$"}),
+            Self::Rate => json!({"type": "string", "pattern": "^(none|[1-9][0-9]*/(s|min|h))$"}),
+            Self::Count => json!({"type": "integer", "minimum": 1, "maximum": COUNT}),
             Self::Texts => json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
             Self::Word(words) => json!({"enum": words}),
             Self::Words(words) => json!({"type": "array", "minItems": 1, "items": {"enum": words}}),
@@ -476,6 +442,8 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Duration => "a duration such as \"90s\", \"5m\", \"12h\" or \"30d\"".to_owned(),
             Self::Size => "a size such as \"64KiB\" or \"4MiB\"".to_owned(),
+            Self::Rate => "a rate such as \"20/s\", \"600/min\" or \"5000/h\", or \"none\"".to_owned(),
+            Self::Count => format!("a whole number from 1 to {COUNT}"),
             Self::Texts => "a list of texts".to_owned(),
             Self::Word(words) => format!("one of {}", quoted(words)),
             Self::Words(words) => format!("a list of {}", quoted(words)),

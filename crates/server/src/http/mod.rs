@@ -23,12 +23,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use portcullis_guard::network;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::Service as _;
 
-use peers::{Peers, Place, network};
+use peers::{Peers, Place};
 use preface::Prompt;
 
 pub use admin::Readiness;
@@ -68,8 +69,8 @@ pub struct Limits {
 impl Limits {
     /// For a listener that faces callers, in a process that may open files enough.
     pub const USUAL: Self = Self {
-        connections: 10_000,
-        connections_per_peer: 2_500,
+        connections: 16_000,
+        connections_per_peer: 4_000,
         first_bytes: Duration::from_secs(5),
         head_time: Duration::from_secs(15),
         head_bytes: 64 * 1024,
@@ -92,6 +93,22 @@ impl Limits {
             connections,
             connections_per_peer: (connections / 4).max(PER_PEER_AT_LEAST).min(connections),
             ..Self::USUAL
+        }
+    }
+
+    /// These, with fewer connections where the operator says so. Without a number of its own, an address has as large a part of
+    /// all as before.
+    #[must_use]
+    pub fn at_most(self, connections: Option<usize>, per_peer: Option<usize>) -> Self {
+        let connections = connections.map_or(self.connections, |most| most.clamp(1, self.connections));
+        let usual = match self.connections {
+            all if all == connections => self.connections_per_peer,
+            _ => (connections / 4).max(PER_PEER_AT_LEAST),
+        };
+        Self {
+            connections,
+            connections_per_peer: per_peer.unwrap_or(usual).clamp(1, connections),
+            ..self
         }
     }
 }

@@ -1,8 +1,10 @@
 //! How many connections each address has.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_guard::network;
 
 /// The addresses with open connections: never more than there are connections.
 #[derive(Debug)]
@@ -55,18 +57,6 @@ impl Drop for Place {
             open.remove(&self.network);
         } else {
             open.insert(self.network, left);
-        }
-    }
-}
-
-/// What counts as one caller's: an IPv4 address, or the /64 of an IPv6 address, since whoever has one usually has all of it
-/// (RFC 6177).
-pub(crate) fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(peer) => {
-            let [a, b, c, d, ..] = peer.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

@@ -206,20 +206,41 @@ async fn an_address_with_all_its_connections_is_closed_on_and_the_others_are_ans
 #[test]
 fn connections_leave_a_quarter_of_the_files_and_share_the_rest() {
     for (descriptors, listeners, connections, per_peer) in [
-        (65_536, 3, 10_000, 2_500),
+        (65_536, 3, 16_000, 4_000),
         (10_240, 3, 2_560, 640),
         (1_024, 3, 256, 256),
         (1_024, 1, 768, 256),
         (2_048, 1, 1_536, 384),
         (256, 3, 64, 64),
         (0, 3, 1, 1),
-        (u64::MAX, 1, 10_000, 2_500),
+        (u64::MAX, 1, 16_000, 4_000),
     ] {
         let limits = Limits::sharing(descriptors, listeners);
         assert_eq!(
             (limits.connections, limits.connections_per_peer),
             (connections, per_peer),
             "{descriptors} for {listeners}"
+        );
+    }
+}
+
+#[test]
+fn an_operator_may_have_fewer_connections_and_never_more() {
+    let usual = Limits::sharing(65_536, 3);
+    for (all, each, connections, per_peer) in [
+        (None, None, 16_000, 4_000),
+        (Some(16_000), None, 16_000, 4_000),
+        (Some(4_000), None, 4_000, 1_000),
+        (Some(100), None, 100, 100),
+        (Some(100), Some(3), 100, 3),
+        (None, Some(20_000), 16_000, 16_000),
+        (Some(20_000), Some(1), 16_000, 1),
+    ] {
+        let limits = usual.at_most(all, each);
+        assert_eq!(
+            (limits.connections, limits.connections_per_peer),
+            (connections, per_peer),
+            "{all:?} {each:?}"
         );
     }
 }
