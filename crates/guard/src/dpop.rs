@@ -112,8 +112,8 @@ impl Senders {
             ProofNonce::Required => true,
         };
         let since = self.replays.since();
-        let forgotten = proof.issued() < since && given_out.is_none_or(|given_out| given_out < since);
-        if forgotten || (needed && given_out.is_none()) {
+        let fresh = given_out.is_some_and(|given_out| given_out >= since);
+        if (needed || proof.issued() < since) && !fresh {
             Err(Reason::NonceNeeded)
         } else {
             Ok(())

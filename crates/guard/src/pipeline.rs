@@ -16,7 +16,7 @@ use portcullis_core::identity::VerifiedIdentity;
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::policy::{Denial, Effect, Permit, Policy};
 use portcullis_core::random::{RandomUnavailable, SecureRandom};
-use portcullis_core::wire::{self, Call, RequestId, Scheme, Target};
+use portcullis_core::wire::{self, Call, Method, RequestId, Scheme, Target};
 use portcullis_net::clock::Clock;
 
 use crate::arrival::{Arrival, Arrivals};
@@ -258,7 +258,8 @@ impl Guard {
     /// issuer.
     pub(crate) fn may_list(&self, who: &VerifiedIdentity, server: &ServerName, tool: &ToolName) -> bool {
         let target = Target::Tool(tool.clone());
-        self.verifier.reaches(who.issuer(), server, Some(&target))
+        self.verifier
+            .reaches(who.issuer(), server, (&Method::ToolsCall, Some(&target)))
             && self.settings.policy.load().may_list(who, server, tool)
     }
 
@@ -304,7 +305,7 @@ impl Guard {
         }
         if !self
             .verifier
-            .reaches(who.issuer(), endpoint.server(), call.target())
+            .reaches(who.issuer(), endpoint.server(), (call.method(), call.target()))
         {
             return Err(Reason::IssuerNotForTarget);
         }

@@ -8,14 +8,14 @@ use portcullis_core::identity::{
 };
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::time::{Lifetime, UnixTime};
-use portcullis_core::wire::{AccessToken, Target};
+use portcullis_core::wire::{AccessToken, Method, Target};
 use portcullis_net::discovery::IssuerKeys;
 use portcullis_net::introspection::Introspection;
 
 use crate::cache::{Inactive, Key, Remembered, TokenCache};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
-use crate::refused_tokens::RefusedTokens;
+use crate::refused_tokens::{RefusedTokens, stays};
 
 /// One issuer: what is held true about it, its keys, and what it may speak for.
 #[derive(Clone, Debug)]
@@ -156,15 +156,46 @@ impl Verifier {
             .is_some_and(|known| known.at(server).is_ok())
     }
 
-    /// Whether tokens of this issuer can reach what a call is aimed at.
-    pub(crate) fn reaches(&self, issuer: &Issuer, server: &ServerName, target: Option<&Target>) -> bool {
+    /// Whether tokens of this issuer can reach what a call is aimed at. Of an issuer that speaks for some tools alone, a
+    /// call that is aimed at nothing in particular goes on only where it cannot name anything else on the way.
+    pub(crate) fn reaches(
+        &self,
+        issuer: &Issuer,
+        server: &ServerName,
+        (method, target): (&Method, Option<&Target>),
+    ) -> bool {
         let Some(Ok(trust)) = self.issuers.get(issuer).map(|known| known.at(server)) else {
             return false;
         };
         match (&trust.tools, target) {
-            (None, _) | (Some(_), None) => true,
+            (None, _) => true,
             (Some(tools), Some(Target::Tool(tool))) => tools.contains(tool),
             (Some(_), Some(Target::Prompt(_) | Target::Resource(_) | Target::Task(_))) => false,
+            (Some(_), None) => match method {
+                Method::Initialize
+                | Method::Ping
+                | Method::Discover
+                | Method::ToolsList
+                | Method::ResourcesList
+                | Method::ResourcesTemplatesList
+                | Method::PromptsList
+                | Method::LoggingSetLevel
+                | Method::Notification(_)
+                | Method::Response
+                | Method::OpenStream
+                | Method::EndSession => true,
+                // Completion names a prompt or a resource, and listening names resources, in places of their own.
+                Method::Complete | Method::SubscriptionsListen => false,
+                Method::ToolsCall
+                | Method::ResourcesRead
+                | Method::ResourcesSubscribe
+                | Method::ResourcesUnsubscribe
+                | Method::PromptsGet
+                | Method::TasksGet
+                | Method::TasksUpdate
+                | Method::TasksCancel
+                | Method::Other(_) => false,
+            },
         }
     }
 
@@ -244,7 +275,10 @@ impl Verifier {
         match introspected(token, &answer, trust, endpoint.resource(), now) {
             Ok(vouched) => Ok(Remembered::answered(vouched, now, until)),
             Err(failed) => {
-                self.inactive.remember(key, failed, now, until);
+                // A garbled answer, or a time that is yet to come, says nothing about the next answer.
+                if failed == Failed::Inactive || stays(failed) {
+                    self.inactive.remember(key, failed, now, until);
+                }
                 Err(failed.into())
             }
         }

@@ -15,6 +15,8 @@ use crate::limits;
 pub const CLAIM_STEPS: usize = 8;
 /// OpenID Connect Core §5.6.2: the claims that a token leaves to be fetched elsewhere.
 const DISTRIBUTED: &str = "_claim_names";
+/// Entra ID: the subject is in groups that do not fit into the token, and are to be asked for elsewhere.
+const HAS_GROUPS: &str = "hasgroups";
 
 /// What a claim is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +145,10 @@ impl Sources {
         self
     }
 
+    fn reads(&self, field: Field) -> bool {
+        self.0.iter().any(|(other, _)| *other == field)
+    }
+
     /// Takes from one member of the payload what it holds.
     pub(super) fn read(&self, name: &str, value: &Value<'_>, claims: &mut Claims<'_>) {
         for (field, path) in &self.0 {
@@ -156,6 +162,9 @@ impl Sources {
         }
         // What is to be fetched elsewhere is not absent: taken for absent, a rule that forbids somebody of a group something
         // would not hold for whoever is in more groups than fit into a token.
+        if let (HAS_GROUPS, Value::Bool(true), true) = (name, value, self.reads(Field::Groups)) {
+            put_malformed(Field::Groups, claims);
+        }
         if let (DISTRIBUTED, Value::Object(names)) = (name, value) {
             for (field, path) in &self.0 {
                 if names.get(&path.first).is_some() {

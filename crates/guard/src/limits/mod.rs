@@ -31,7 +31,7 @@ pub use rate::{InvalidRate, RATE_COUNT, Rate};
 pub struct Rates {
     /// Requests of one address, or of one /64 with IPv6, whose credential is missing or does not hold.
     pub per_address: Option<Rate>,
-    /// Requests of one client of one issuer.
+    /// Requests of one client of one issuer in the name of one subject: clients are shared, and nobody stops the others.
     pub per_client: Option<Rate>,
     /// Requests of all clients of one user together.
     pub per_user: Option<Rate>,
@@ -177,7 +177,9 @@ impl Limits {
         let client = match self.rates.per_client {
             None => None,
             Some(rate) => {
-                let taken = self.clients.take(&(who.issuer(), who.client()), rate, now);
+                let taken = self
+                    .clients
+                    .take(&(who.issuer(), who.client(), who.subject()), rate, now);
                 Some(taken.map_err(|wait| Limited {
                     whose: Whose::Client(who.issuer().clone(), who.client().clone()),
                     rate,

@@ -113,6 +113,11 @@ async fn an_issuer_reaches_the_tools_that_it_may_and_nothing_else_that_has_a_nam
         call("LIST_NOTES"),
         request("prompts/get", json!({ "name": "p" })),
         request("resources/read", json!({ "uri": "file:///a" })),
+        // These name things in places of their own.
+        request(
+            "completion/complete",
+            json!({ "ref": { "type": "ref/prompt", "name": "p" }, "argument": { "name": "a", "value": "b" } }),
+        ),
     ] {
         let refusal = house.judge(&head, &body).await.unwrap_err();
         assert_eq!(refusal.code(), "policy.issuer-not-for-target", "{body}");

@@ -168,7 +168,8 @@ impl IssuerKeys {
         let held = self.snapshot.load_full();
         let turn = match &held {
             Some(snapshot) if snapshot.has(kid) => {
-                if now < snapshot.fresh_until {
+                // Fetched later than now: the clock was set back, and says nothing about how fresh it is.
+                if snapshot.fetched <= now && now < snapshot.fresh_until {
                     if now >= snapshot.refresh_from {
                         self.refresh_ahead(snapshot);
                     }

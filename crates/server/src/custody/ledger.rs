@@ -42,6 +42,8 @@ struct Kept {
     alarmed: BTreeSet<KeyId>,
     /// What was told and is not on record.
     alarms: Vec<String>,
+    /// The file is behind: writing it failed, and is tried again with whatever comes next.
+    unwritten: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,7 +101,7 @@ impl Ledger {
                 });
             }
         }
-        if kept.void.len() > known {
+        if kept.void.len() > known || kept.unwritten {
             self.write(&mut kept);
         }
     }
@@ -168,7 +170,9 @@ impl Ledger {
 
     fn write(&self, kept: &mut Kept) {
         let Some(file) = &self.file else { return };
-        if let Err(error) = write(file, kept) {
+        let written = write(file, kept);
+        kept.unwritten = written.is_err();
+        if let Err(error) = written {
             tracing::error!(%error, "what is on record of keys could not be noted yet");
         }
     }

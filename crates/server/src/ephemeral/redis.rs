@@ -81,13 +81,16 @@ impl ReplayLog for RedisLog {
     }
 }
 
-/// How long an id lives is measured by the clock of Redis, which may go otherwise than ours by milliseconds a minute: one second more makes
-/// up for it.
+/// How long clocks of replicas may differ: an id that one of them puts there lives long enough for a clock that is behind.
+const CLOCKS: i64 = 60_000;
+
+/// How long an id lives is measured by the clock of Redis from now on, and a replica whose clock is behind ours takes what
+/// it names for longer than we do: [`CLOCKS`] makes up for both.
 fn question(id: &ReplayId, until: UnixTime, now: UnixTime) -> Cmd {
     let lives = until
         .as_millis()
         .saturating_sub(now.as_millis())
-        .saturating_add(1_000);
+        .saturating_add(CLOCKS);
     let mut command = cmd("SET");
     command
         .arg(format!("portcullis:replay:{}", base64url::encode(id.as_bytes())))

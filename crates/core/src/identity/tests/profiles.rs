@@ -339,18 +339,26 @@ fn claims_are_read_where_configuration_says_and_nowhere_else() {
 fn groups_that_are_to_be_fetched_elsewhere_are_not_absent() {
     let forge = Forge::new();
     let (header, claims) = access_token(Profile::Entra);
-    let overage = with(claims, "_claim_names", json!({ "groups": "src1" }));
-    let token = (header, overage);
-    // Whoever reads no groups misses none.
-    assert!(verdict_in(&forge, &trust_in(Profile::Entra), &token).is_ok());
-    let trust = IssuerTrust {
-        tokens: TokenProfile::of(Profile::Entra).with_claim(Field::Groups, at("groups")),
-        ..trust()
-    };
-    assert_eq!(
-        verdict_in(&forge, &trust, &token).unwrap_err(),
-        Failed::ClaimMalformed(ClaimName::Groups)
-    );
+    for (name, value) in [
+        ("_claim_names", json!({ "groups": "src1" })),
+        ("hasgroups", json!(true)),
+    ] {
+        let token = (header.clone(), with(claims.clone(), name, value));
+        // Whoever reads no groups misses none.
+        assert!(
+            verdict_in(&forge, &trust_in(Profile::Entra), &token).is_ok(),
+            "{name}"
+        );
+        let trust = IssuerTrust {
+            tokens: TokenProfile::of(Profile::Entra).with_claim(Field::Groups, at("groups")),
+            ..trust()
+        };
+        assert_eq!(
+            verdict_in(&forge, &trust, &token).unwrap_err(),
+            Failed::ClaimMalformed(ClaimName::Groups),
+            "{name}"
+        );
+    }
 }
 
 #[test]

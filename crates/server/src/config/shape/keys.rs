@@ -66,7 +66,7 @@ pub(super) const SECTION: Section = once(
             "stage_before",
             Kind::Duration,
             Need::Absent("5/6 of `validity`"),
-            "How long before the primary's certificate ends the next key is staged: made and published.",
+            "How long before the primary's certificate ends the next key is staged: made, and published if it is for signatures.",
         ),
         key(
             "promote_after",

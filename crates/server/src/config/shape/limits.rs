@@ -17,7 +17,7 @@ pub(super) const SECTION: Section = once(
             "per_client",
             Kind::Rate,
             Need::Absent("6000/min"),
-            "Requests of one client.",
+            "Requests of one client in the name of one user.",
         ),
         key(
             "per_user",
