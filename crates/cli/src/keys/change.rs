@@ -9,7 +9,7 @@ use portcullis_guard::recorder::{Durability, Recorder as _};
 use portcullis_net::random;
 use portcullis_server::custody::KeyChange;
 use portcullis_server::custody::ring::{Revoked, revoke_alone};
-use portcullis_server::custody::shelf::Revocation;
+use portcullis_server::custody::shelf::{KeyPurpose, Revocation};
 use portcullis_server::sink::{self, AuditLog};
 use serde_json::json;
 
@@ -124,6 +124,15 @@ pub(super) async fn revoke(args: &Revoke, out: &mut dyn Write) -> Result<(), Fai
              cannot: restart those",
             args.kid
         )?;
+        if changes
+            .iter()
+            .any(|change| change.kid == args.kid && change.purpose == KeyPurpose::Encryption)
+        {
+            writeln!(
+                out,
+                "what was sealed for it and recorded can still be opened with it: change the secrets that went through sealed fields"
+            )?;
+        }
     }
     match unreplaced {
         None => Ok(()),
@@ -205,6 +214,10 @@ pub(super) async fn record(rings: &Rings, changes: &[KeyChange]) -> Result<(), F
 fn write_text(changes: &[KeyChange], out: &mut dyn Write) -> Result<(), Failure> {
     for change in changes {
         let what = match (change.from, change.to) {
+            // Senders must not pick an encryption key that is not the primary yet (docs/decisions/0004).
+            (_, State::Staged) if change.purpose == KeyPurpose::Encryption => {
+                "is made, and published when it is used"
+            }
             (_, State::Staged) => "is made and published",
             (None, State::Enabled) => "is made and used from now on",
             (Some(_), State::Enabled) => "is used from now on",

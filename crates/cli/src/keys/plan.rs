@@ -102,6 +102,7 @@ fn write_json(
 fn told(event: &Event) -> String {
     let kid = &event.kid;
     match (event.became, &event.why) {
+        (State::Staged, _) if event.purpose == Use::Encryption => format!("{kid} is made"),
         (State::Staged, _) => format!("{kid} is made and published"),
         (State::Enabled, Why::NoOther) => format!("{kid} is made and used at once"),
         (State::Enabled, _) => format!("{kid} becomes the primary"),
