@@ -12,6 +12,7 @@ use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
 use super::Error;
+use super::backend::der;
 
 const BIT_STRING: u8 = 3;
 const SEQUENCE: u8 = 0x30;
@@ -120,8 +121,8 @@ impl<'a> RequestSigner<'a> {
         };
         let (_, parsed) = X509CertificationRequest::from_der(&request).ok()?;
         let signature = [&[0], &*parsed.signature_value.data].concat();
-        let signature = wrapped(BIT_STRING, &signature);
-        Some(wrapped(
+        let signature = der::wrap(BIT_STRING, &signature);
+        Some(der::wrap(
             SEQUENCE,
             &[parsed.certification_request_info.raw, algorithm, &signature].concat(),
         ))
@@ -151,7 +152,7 @@ impl rcgen::SigningKey for RequestSigner<'_> {
                     .split_at_checked(signature.len() / 2)
                     .ok_or(rcgen::Error::RemoteKeyError)?;
                 let (r, s) = (integer(r), integer(s));
-                wrapped(SEQUENCE, &[r, s].concat())
+                der::wrap(SEQUENCE, &[r, s].concat())
             }
             SignatureAlgorithm::EdDsa
             | SignatureAlgorithm::Rs256
@@ -176,20 +177,5 @@ fn integer(number: &[u8]) -> Vec<u8> {
         out.push(0);
     }
     out.extend_from_slice(digits);
-    out
-}
-
-/// A DER value; a length of 64 KiB and more is cut, and no request is as long.
-fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    match (u8::try_from(content.len()), u16::try_from(content.len())) {
-        (Ok(short @ 0..=0x7f), _) => out.push(short),
-        (Ok(length), _) => out.extend([0x81, length]),
-        (_, length) => {
-            out.push(0x82);
-            out.extend(length.unwrap_or(u16::MAX).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(content);
     out
 }

@@ -26,9 +26,14 @@ pub(super) fn octet_string(text: &[u8]) -> Option<&[u8]> {
     rest.is_empty().then_some(content)
 }
 
-/// An OCTET STRING; a length of 64 KiB and more is cut, and no point is as long.
+/// An OCTET STRING.
 pub(super) fn wrap_octet_string(content: &[u8]) -> Vec<u8> {
-    let mut out = vec![OCTET_STRING];
+    wrap(OCTET_STRING, content)
+}
+
+/// A value of this tag; a length of 64 KiB and more is cut, and nothing here is as long.
+pub(in crate::custody) fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
     match (u8::try_from(content.len()), u16::try_from(content.len())) {
         (Ok(short @ 0..=0x7f), _) => out.push(short),
         (Ok(length), _) => out.extend([0x81, length]),

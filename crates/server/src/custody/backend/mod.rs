@@ -7,7 +7,7 @@
 //! Every call here may block, for seconds where a key is made: call it on a thread for blocking work
 //! (`portcullis_net::offload`). Signing and opening block too, unless [`TokenSigner::is_quick`] says otherwise.
 
-mod der;
+pub(super) mod der;
 mod error;
 mod external;
 mod file;
