@@ -44,7 +44,7 @@ impl RefusedTokens {
 }
 
 /// Whether the same token would be refused for the same reason some seconds later.
-pub(crate) const fn stays(failed: Failed) -> bool {
+const fn stays(failed: Failed) -> bool {
     match failed {
         Failed::NotCompact
         | Failed::Header

@@ -15,7 +15,7 @@ use portcullis_net::introspection::Introspection;
 use crate::cache::{Inactive, Key, Remembered, TokenCache};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
-use crate::refused_tokens::{RefusedTokens, stays};
+use crate::refused_tokens::RefusedTokens;
 
 /// One issuer: what is held true about it, its keys, and what it may speak for.
 #[derive(Clone, Debug)]
@@ -276,7 +276,11 @@ impl Verifier {
             Ok(vouched) => Ok(Remembered::answered(vouched, now, until)),
             Err(failed) => {
                 // A garbled answer, or a time that is yet to come, says nothing about the next answer.
-                if failed == Failed::Inactive || stays(failed) {
+                let passes = matches!(
+                    failed,
+                    Failed::IntrospectionAnswer | Failed::NotYetValid | Failed::IssuedInFuture
+                );
+                if !passes {
                     self.inactive.remember(key, failed, now, until);
                 }
                 Err(failed.into())

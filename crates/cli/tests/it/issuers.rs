@@ -341,10 +341,14 @@ async fn an_opaque_token_is_worth_what_its_issuer_says_of_it() -> Outcome {
         let sent = tokio::spawn(call(&mcp, "find", token).send());
         scene.says(200, &answer).await?;
         assert_eq!(sent.await??.status, 401, "{answer}");
-        // Nor is it asked about again at once.
-        scene.refused(call(&mcp, "find", token), 401).await?;
-        assert!(scene.desk.pending().is_none(), "{answer}");
-        expected.extend([reason, reason]);
+        expected.push(reason);
+        // A garbled answer may be another one the next time.
+        if reason != "token.introspection-answer" {
+            // Nor is it asked about again at once.
+            scene.refused(call(&mcp, "find", token), 401).await?;
+            assert!(scene.desk.pending().is_none(), "{answer}");
+            expected.push(reason);
+        }
     }
     // RS-32: the issuer in trouble, or gone. Nothing of that is remembered.
     for (status, reason) in [
