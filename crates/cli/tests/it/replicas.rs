@@ -57,6 +57,18 @@ fn key(name: &str) -> Outcome<SigningKey> {
     Ok(key)
 }
 
+/// The issuer's key, and what is published of it.
+fn issuer() -> Outcome<(SigningKey, PublicJwk)> {
+    let issuer = key("issuer")?;
+    let jwk = PublicJwk {
+        key: issuer.public().clone(),
+        algorithm: SignatureAlgorithm::Es256.into(),
+        kid: kid("issuer")?,
+        chain: Vec::new(),
+    };
+    Ok((issuer, jwk))
+}
+
 fn kid(name: &str) -> Outcome<KeyId> {
     KeyId::parse(name).map_err(failed)
 }
@@ -204,13 +216,7 @@ async fn a_proof_is_used_once_at_all_gateways_that_share_a_redis() -> Outcome {
     let scratch = Scratch::new("replicas")?;
     let [one, two, admin, other_admin, redis_port] = free_ports()?;
     let public = format!("http://127.0.0.1:{one}");
-    let issuer = key("issuer")?;
-    let jwk = PublicJwk {
-        key: issuer.public().clone(),
-        algorithm: SignatureAlgorithm::Es256.into(),
-        kid: kid("issuer")?,
-        chain: Vec::new(),
-    };
+    let (issuer, jwk) = issuer()?;
     let mut redis = Redis::start(scratch.path(), redis_port)?;
     let _gateways = start(
         &scratch,
@@ -331,13 +337,7 @@ async fn a_sealed_call_is_taken_once_by_all_gateways_that_share_a_redis() -> Out
     let scratch = Scratch::new("sealed-replicas")?;
     let [one, two, admin, other_admin, redis_port] = free_ports()?;
     let public = format!("http://127.0.0.1:{one}");
-    let issuer = key("issuer")?;
-    let jwk = PublicJwk {
-        key: issuer.public().clone(),
-        algorithm: SignatureAlgorithm::Es256.into(),
-        kid: kid("issuer")?,
-        chain: Vec::new(),
-    };
+    let (issuer, jwk) = issuer()?;
     let _redis = Redis::start(scratch.path(), redis_port)?;
     let ports = [(one, admin), (two, other_admin)];
     let _gateways = start(&scratch, ports, redis_port, &jwk, upstream.url()).await?;

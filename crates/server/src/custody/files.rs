@@ -21,16 +21,20 @@ pub(super) fn private_folder(path: &Path) -> Result<(), Error> {
         .map_err(Error::io("create the folder", path))
 }
 
-/// Takes the folder's lock, waiting for it; the operating system frees it when the file closes or the process dies.
-pub(super) fn lock(folder: &Path) -> Result<File, Error> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new()
+/// A file to take locks on: made if it is not there, and never changed.
+pub(super) fn lockable(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(&path)
-        .map_err(Error::io("open", &path))?;
+        .open(path)
+}
+
+/// Takes the folder's lock, waiting for it; the operating system frees it when the file closes or the process dies.
+pub(super) fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let file = lockable(&path).map_err(Error::io("open", &path))?;
     file.lock().map_err(Error::io("lock", &path))?;
     Ok(file)
 }
@@ -38,13 +42,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, Error> {
 /// Takes the folder's lock together with other readers, waiting for a writer; `None` in a folder that we may not write.
 pub(super) fn lock_shared(folder: &Path) -> Result<Option<File>, Error> {
     let path = folder.join("lock");
-    match OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-    {
+    match lockable(&path) {
         Ok(file) => {
             file.lock_shared().map_err(Error::io("lock", &path))?;
             Ok(Some(file))

@@ -6,9 +6,8 @@
 //! finishes it. The file stays afterwards, so that a key file that was torn under us can be written again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_core::ids::KeyId;
@@ -286,13 +285,7 @@ impl Shelf for Folder {
 
     fn lease(&self) -> Result<Option<Lease>, Error> {
         let path = self.path.join(LEASE);
-        let file: File = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = files::lockable(&path).map_err(Error::io("open", &path))?;
         match file.try_lock() {
             // The operating system frees it with the file.
             Ok(()) => Ok(Some(Lease::new(move || drop(file)))),
