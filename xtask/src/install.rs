@@ -53,17 +53,20 @@ const COMMANDS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// The files that say which versions; a change of any of them installs anew.
-const PINS: [&str; 4] = [
+const PINS: [&str; 5] = [
     "conformance/package.json",
     "conformance/package-lock.json",
     "conformance/requirements.txt",
     "conformance/requirements-kms.txt",
+    "conformance/requirements-issuers.txt",
 ];
 
-/// The Python environments in `.tools/`, and what is in each: the key service's packages are pinned against others.
-const ENVIRONMENTS: [(&str, &str); 2] = [
+/// The Python environments in `.tools/`, and what is in each: the packages of the key services and of the
+/// authorization servers are pinned against others.
+const ENVIRONMENTS: [(&str, &str); 3] = [
     ("venv", "conformance/requirements.txt"),
     ("kms", "conformance/requirements-kms.txt"),
+    ("issuers", "conformance/requirements-issuers.txt"),
 ];
 
 /// Installs what is missing, and says what it does.

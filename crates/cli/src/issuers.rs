@@ -25,7 +25,11 @@ pub(crate) fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIss
         (Some(uri), None) => KeysFrom::Url(parsed(uri)?),
         (None, None) => KeysFrom::Metadata,
     };
-    let fetcher = Fetcher::new(Reach::Configured).map_err(cannot("start the HTTP client"))?;
+    let fetcher = match &issuer.ca_file {
+        Some(file) => Fetcher::trusting(Reach::Configured, file),
+        None => Fetcher::new(Reach::Configured),
+    };
+    let fetcher = fetcher.map_err(cannot("start the HTTP client"))?;
     let opaque = match &issuer.introspection {
         Some(introspection) => Some(opaque(issuer, introspection, &fetcher, world)?),
         None => None,

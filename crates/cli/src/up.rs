@@ -278,6 +278,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             issuer: issuer.clone(),
             jwks_uri: Some(format!("{}/jwks", urls.authority)),
             jwks_file: None,
+            ca_file: None,
             algorithms: BTreeSet::from([SignatureAlgorithm::Es256]),
             max_token_lifetime: Lifetime::from_minutes(10),
             // One clock makes and reads the tokens.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use aws_lc_rs::digest;
 
 use super::claims::{Audience, Claim, Claims, Cnf, claimed_issuer};
-use super::profile::TokenIds;
+use super::profile::{TokenIds, WithoutSubject};
 use super::verified::Bound;
 use super::{AccessTokenHash, ClaimName, Failed, TokenProfile, Vouched};
-use crate::ids::{Issuer, KeyId, Principal, ResourceUri, TokenId};
+use crate::ids::{Issuer, KeyId, Principal, ResourceUri, Subject, TokenId};
 use crate::jose::jwk::KeySet;
 use crate::jose::jws::Unverified;
 use crate::jose::{SignatureAlgorithm, base64url};
@@ -111,8 +111,18 @@ pub(super) fn vouch(
 ) -> Result<Vouched, Failed> {
     check_audience(claims.audience, trust, resource)?;
     let (issued, expires) = check_times(claims.issued, claims.expires, claims.not_before, trust, now)?;
-    let subject = claims.subject.required(ClaimName::Sub)?;
+    let subject = match (
+        claims.subject.optional(ClaimName::Sub)?,
+        trust.tokens.without_subject(),
+    ) {
+        (None, WithoutSubject::Refused) => return Err(Failed::ClaimMissing(ClaimName::Sub)),
+        (subject, WithoutSubject::Refused | WithoutSubject::Client) => subject,
+    };
     let client = claims.client.required(ClaimName::ClientId)?;
+    let subject = match subject {
+        Some(subject) => subject,
+        None => Subject::parse(client.as_str()).map_err(|_| Failed::ClaimMalformed(ClaimName::Sub))?,
+    };
     let token_id = match (trust.tokens.token_ids(), claims.token_id) {
         (TokenIds::OrHash, Claim::Absent) => named_by_hash(token)?,
         (TokenIds::OrHash | TokenIds::Required, named) => named.required(ClaimName::Jti)?,

@@ -24,7 +24,7 @@ pub use bearer::{Candidate, IssuerTrust, verify};
 pub use dpop::{AccessTokenHash, ProofHeld};
 pub use failed::{ClaimName, Failed};
 pub use introspected::introspected;
-pub use profile::{Profile, TokenProfile};
+pub use profile::{Profile, TokenProfile, WithoutSubject};
 pub use target::HttpTarget;
 pub use translate::{CLAIM_STEPS, ClaimPath, Field, InvalidClaimPath, Names};
 pub use verified::{CertificateThumbprint, Confirmation, VerifiedIdentity, Vouched};

@@ -207,12 +207,22 @@ impl Profile {
     }
 }
 
+/// Whom a token is about that names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutSubject {
+    /// RFC 9068 §2.2 requires `sub`: such a token is refused.
+    Refused,
+    /// The client itself: for an issuer that leaves `sub` out where no user is, which RFC 7662 §2.2 lets it do, and nowhere else.
+    Client,
+}
+
 /// What the access tokens of one issuer look like, and where they say what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenProfile {
     table: &'static Table,
     sources: Sources,
     audience: Option<Box<str>>,
+    without_subject: WithoutSubject,
 }
 
 impl TokenProfile {
@@ -234,6 +244,7 @@ impl TokenProfile {
             table,
             sources: Sources::new(claims.map(|(field, name)| (*field, ClaimPath::member(name)))),
             audience: None,
+            without_subject: WithoutSubject::Refused,
         }
     }
 
@@ -254,6 +265,19 @@ impl TokenProfile {
             audience: Some(audience.into()),
             ..self
         }
+    }
+
+    /// The same, and a token that names nobody is taken so.
+    #[must_use]
+    pub fn with_absent_subject(self, without_subject: WithoutSubject) -> Self {
+        Self {
+            without_subject,
+            ..self
+        }
+    }
+
+    pub(super) fn without_subject(&self) -> WithoutSubject {
+        self.without_subject
     }
 
     pub(super) fn audience(&self) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_core::identity::{ClaimPath, Field, Profile, TokenProfile};
+use portcullis_core::identity::{ClaimPath, Field, Profile, TokenProfile, WithoutSubject};
 use portcullis_core::ids::{ClientId, Issuer, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::time::Lifetime;
@@ -124,6 +124,7 @@ impl Builder<'_> {
             issuer,
             jwks_uri: node.text("jwks_uri").map(|found| found.value.to_owned()),
             jwks_file: node.path_value("jwks_file"),
+            ca_file: node.path_value("ca_file"),
             algorithms,
             max_token_lifetime: node
                 .duration("max_token_lifetime")
@@ -178,13 +179,17 @@ impl Builder<'_> {
             let path = format!("{}.cache", node.path());
             self.report.add(self.text, node.at(), &path, message, hint);
         }
+        let without_sub = match node.text("without_sub").map(|found| found.value) {
+            Some("client") => WithoutSubject::Client,
+            Some(_) | None => WithoutSubject::Refused,
+        };
         let client_id = node.text("client_id")?;
         Some(IntrospectionConfig {
             url: node.text("url")?.value.to_owned(),
             client_id: self.parsed(client_id, ClientId::parse)?,
             client_secret_file: node.path_value("client_secret_file")?,
             cache,
-            answers,
+            answers: answers.with_absent_subject(without_sub),
         })
     }
 }
@@ -257,6 +262,19 @@ mod tests {
         let answers = TokenProfile::of_introspection().with_claim(Field::Roles, at("/r/s"));
         assert_eq!(introspection.answers, answers);
         assert_eq!(introspection.cache, Lifetime::from_secs(10));
+        let says = |word: &str| {
+            let asked = ASKED.replace(" }", &format!(", without_sub = \"{word}\" }}"));
+            let mut issuers = config(&issuer("a", &asked))?;
+            Ok::<_, Vec<(String, String)>>(issuers.remove(0).introspection.unwrap().answers)
+        };
+        let answers = TokenProfile::of_introspection();
+        assert_eq!(says("refused").unwrap(), answers);
+        let itself = answers.with_absent_subject(WithoutSubject::Client);
+        assert_eq!(says("client").unwrap(), itself);
+        assert_eq!(
+            says("user").unwrap_err()[0].0,
+            "issuers[0].introspection.without_sub"
+        );
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct IssuerConfig {
     pub jwks_uri: Option<String>,
     /// JWK Set file.
     pub jwks_file: Option<PathBuf>,
+    /// Certificates that are trusted for it besides the operating system's.
+    pub ca_file: Option<PathBuf>,
     /// Accepted algorithms, at least one.
     pub algorithms: BTreeSet<SignatureAlgorithm>,
     /// Longest accepted token lifetime.

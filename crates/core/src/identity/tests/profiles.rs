@@ -1,6 +1,7 @@
 //! Issuers whose tokens differ from RFC 9068, and opaque tokens. Payloads are those of the issuers' documentation.
 
 use super::*;
+use crate::identity::WithoutSubject;
 use crate::identity::profile::TokenIds;
 use crate::limits;
 
@@ -375,10 +376,11 @@ fn two_places_that_both_name_the_client_name_nobody() {
 }
 
 fn asked(answer: &str) -> Result<VerifiedIdentity, Failed> {
-    let trust = IssuerTrust {
-        tokens: TokenProfile::of_introspection(),
-        ..trust()
-    };
+    asked_of(TokenProfile::of_introspection(), answer)
+}
+
+fn asked_of(tokens: TokenProfile, answer: &str) -> Result<VerifiedIdentity, Failed> {
+    let trust = IssuerTrust { tokens, ..trust() };
     let resource = ResourceUri::parse(RESOURCE).unwrap();
     let vouched = introspected(
         &bearer("opaque"),
@@ -395,6 +397,26 @@ fn active() -> Value {
         "active": true, "iss": ISSUER, "aud": RESOURCE, "exp": NOW + 300, "iat": NOW, "sub": "alice",
         "client_id": "agent-1", "scope": "a b", "token_type": "Bearer",
     })
+}
+
+#[test]
+fn clm_16_who_is_not_named_is_the_client_where_configuration_says_so() {
+    let itself = TokenProfile::of_introspection().with_absent_subject(WithoutSubject::Client);
+    let nobody = without(active(), "sub").to_string();
+    let who = asked_of(itself.clone(), &nobody).unwrap();
+    assert!(who.is_client_itself());
+    assert_eq!(who.subject().as_str(), "agent-1");
+    // Whoever is named is that one, and a name that cannot be read is none.
+    let who = asked_of(itself.clone(), &active().to_string()).unwrap();
+    assert_eq!(who.subject().as_str(), "alice");
+    for subject in [json!(""), json!(null), json!(1)] {
+        let answer = with(active(), "sub", subject).to_string();
+        let refused = asked_of(itself.clone(), &answer).unwrap_err();
+        assert_eq!(refused, Failed::ClaimMalformed(ClaimName::Sub), "{answer}");
+    }
+    let neither = without(without(active(), "sub"), "client_id").to_string();
+    let refused = asked_of(itself, &neither).unwrap_err();
+    assert_eq!(refused, Failed::ClaimMissing(ClaimName::ClientId));
 }
 
 #[test]

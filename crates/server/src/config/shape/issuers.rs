@@ -1,6 +1,6 @@
 //! `[[issuers]]`: whose access tokens count, where, and what they look like.
 
-use super::{ALGORITHMS, Kind, Need, PROFILES, Section, key, many, named, once};
+use super::{ALGORITHMS, Kind, Need, PROFILES, Section, WITHOUT_SUB, key, many, named, once};
 
 pub(super) const SECTION: Section = many(
     "issuers",
@@ -23,6 +23,12 @@ pub(super) const SECTION: Section = many(
             Kind::Path,
             Need::Absent("fetched"),
             "A file that holds its JWK Set.",
+        ),
+        key(
+            "ca_file",
+            Kind::Path,
+            Need::Absent("the operating system's alone"),
+            "Certificates (PEM) that are trusted for it besides the operating system's: for an issuer with a private CA.",
         ),
         key(
             "algorithms",
@@ -116,6 +122,12 @@ pub(super) const SECTION: Section = many(
                     Kind::Path,
                     Need::Required,
                     "File with our secret there, private to its owner.",
+                ),
+                key(
+                    "without_sub",
+                    Kind::Word(WITHOUT_SUB),
+                    Need::Absent("refused"),
+                    "What an answer is that says whose the token is not (`sub`): `refused`, or about the `client` itself, for an issuer that leaves `sub` out where no user is.",
                 ),
                 key(
                     "cache",
