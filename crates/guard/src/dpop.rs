@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use portcullis_core::identity::{Confirmation, HttpTarget, ProofHeld};
+use portcullis_core::identity::{Confirmation, ProofHeld, dpop};
 use portcullis_core::ids::{Principal, ServerName};
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_core::wire::Scheme;
 
+use crate::endpoint::Endpoint;
 use crate::nonce::NonceKey;
 use crate::reason::Reason;
 use crate::replay::{ReplayId, ReplayLog, Use};
@@ -95,15 +96,10 @@ impl Senders {
         }
     }
 
-    /// RFC 9449 §4.3, check 10: the nonce, where one is needed. It is needed also where the memory of used proofs begins
-    /// after the proof was made, as it does when a process starts: only a nonce that was given out since then shows that
-    /// this is no proof that was used before.
-    pub(crate) fn check_nonce(
-        &self,
-        proof: &ProofHeld,
-        server: &ServerName,
-        now: UnixTime,
-    ) -> Result<(), Reason> {
+    /// RFC 9449 §4.3, check 10: the nonce, where one is needed. It is needed also where the proof may have been made before the
+    /// memory of used proofs begins, as it does when a process starts: only a nonce that was given out since then shows that
+    /// this is no proof that was used before. A proof may have been made [`dpop::AHEAD`] before it says, by a clock that is ahead.
+    fn check_nonce(&self, proof: &ProofHeld, server: &ServerName, now: UnixTime) -> Result<(), Reason> {
         let given_out = proof
             .nonce()
             .and_then(|nonce| self.nonce_key.given_out(nonce, now));
@@ -113,24 +109,28 @@ impl Senders {
         };
         let since = self.replays.since();
         let fresh = given_out.is_some_and(|given_out| given_out >= since);
-        if (needed || proof.issued() < since) && !fresh {
+        if (needed || proof.issued() < since.plus(dpop::AHEAD)) && !fresh {
             Err(Reason::NonceNeeded)
         } else {
             Ok(())
         }
     }
 
-    /// Uses the proof up (RFC 9449 §11.1). The last check of all: only for who is verified is anything remembered.
+    /// Uses the proof up (RFC 9449 §11.1), if it has the nonce that it needs. The last check of all: only for who is verified
+    /// is anything remembered.
     pub(crate) async fn spend(
         &self,
         proof: &ProofHeld,
         principal: &Principal,
-        target: &HttpTarget,
+        endpoint: &Endpoint,
         now: UnixTime,
     ) -> Result<(), Reason> {
-        let id = ReplayId::dpop(proof.key(), proof.jti(), target.as_str()).sent_by(principal);
+        self.check_nonce(proof, endpoint.server(), now)?;
+        let target = endpoint.target().as_str();
+        let id = ReplayId::dpop(proof.key(), proof.jti(), target).sent_by(principal);
         match self.replays.first_use(id, proof.until(), now).await? {
-            Use::First => Ok(()),
+            // The memory may have been lost while it was asked, and with it the first use.
+            Use::First => self.check_nonce(proof, endpoint.server(), now),
             Use::Again => Err(Reason::ProofReplayed),
         }
     }

@@ -180,6 +180,7 @@ async fn real_client_bound_tokens_of_oidc_provider_need_their_proof() -> Outcome
         })
     };
     let bound_at_vault = stage.bound(&server.url, &vault).await?;
+    stage.settle("crm", &bound).await?;
     for (at, token, proofs) in [(&vault, &bound_at_vault, 2), (&crm, &bound, 1)] {
         let calls = stage.calls().await?;
         let answer = stage.agent.ask(&sends(at, token)).await?;
@@ -261,6 +262,7 @@ async fn real_client_opaque_tokens_of_oidc_provider_are_worth_what_it_says() -> 
 
     // A bound one: what it is bound to is in the answer, and its proof is checked as that of a JWT.
     let bound = stage.bound(&server.url, &crm).await?;
+    stage.settle("crm", &bound).await?;
     let proof = stage.proof("crm", &bound, None).await?;
     stage.passes(stage.call("crm").dpop(&bound, &proof)).await?;
     let answer = stage.refused(stage.call("crm").bearer(&bound), 401).await?;

@@ -138,6 +138,25 @@ impl Stage {
         Ok(text(&self.agent.ask(&task).await?, "/proof"))
     }
 
+    /// Waits until proofs need no nonce, as they do for some seconds after a start.
+    pub(crate) async fn settle(&mut self, server: &str, token: &str) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let proof = self.proof(server, token, None).await?;
+            // What it comes with is refused, and after the proof.
+            let answer = self.call(server).dpop(token, &proof).body("{").send().await?;
+            if answer.status != 401 {
+                return Ok(());
+            }
+            let challenge = answer.header("www-authenticate");
+            assert!(challenge.contains("use_dpop_nonce"), "{challenge}");
+            if Instant::now() > deadline {
+                return Err(Failure::new("proofs go on needing a nonce"));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// A call of the one tool, without a credential.
     pub(crate) fn call(&self, server: &str) -> Request {
         mcp::call(&self.mcp(server), "whoami", &json!({}))

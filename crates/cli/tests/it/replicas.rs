@@ -77,9 +77,10 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(error.to_string())
 }
 
-/// Seconds since 1970, a little later: of a proof of this very second nobody knows whether a log that starts in it was there.
+/// Seconds since 1970, as much later as clocks may be ahead: of a proof of this very second nobody knows whether a log that starts
+/// in it was there.
 fn soon() -> i64 {
-    System.now().as_secs() + 2
+    System.now().as_secs() + 5
 }
 
 /// An agent with a key and a token that is bound to it.
@@ -107,6 +108,20 @@ impl Agent {
         })
     }
 
+    /// Waits until such proofs need no nonce.
+    async fn settle(&self, port: u16) -> Outcome {
+        for round in 0..100 {
+            let proof = self.proof(&format!("settling {round}"))?;
+            // What it comes with is refused, and after the proof.
+            let answer = self.request(port, &proof).body("{").send().await?;
+            if answer.status != 401 {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Err(Failure::new("proofs go on needing a nonce"))
+    }
+
     fn proof(&self, jti: &str) -> Outcome<String> {
         self.proof_of(jti, soon())
     }
@@ -131,12 +146,15 @@ impl Agent {
 
     /// A call at the gateway on this port, under the public URL of both.
     fn call(&self, port: u16, proof: &str) -> impl Future<Output = Outcome<Answer>> + use<> {
+        self.request(port, proof).send()
+    }
+
+    fn request(&self, port: u16, proof: &str) -> Request {
         let host = self.url.trim_start_matches("http://").trim_end_matches("/mcp");
         mcp::call(&format!("http://127.0.0.1:{port}/mcp"), "find", &json!({}))
             .header("host", host)
             .header("authorization", format!("DPoP {}", self.token))
             .header("dpop", proof)
-            .send()
     }
 }
 
@@ -227,6 +245,7 @@ async fn a_proof_is_used_once_at_all_gateways_that_share_a_redis() -> Outcome {
     )
     .await?;
     let agent = Agent::new(&issuer, &format!("{public}/mcp"))?;
+    agent.settle(one).await?;
 
     for (first, then) in [(one, two), (two, one)] {
         let proof = agent.proof(&format!("first at {first}"))?;
@@ -271,6 +290,7 @@ async fn a_proof_is_used_once_at_all_gateways_that_share_a_redis() -> Outcome {
     let _redis = Redis::start(scratch.path(), redis_port)?;
     readiness(admin, 200).await?;
     assert_eq!(agent.call(one, &old).await?.status, 401);
+    agent.settle(one).await?;
     let call = tokio::spawn(agent.call(one, &agent.proof("made after")?));
     let heard = upstream.next().await?;
     heard.result(&json!({"content": [], "resultType": "complete"}))?;
@@ -312,7 +332,7 @@ fn sealed_call(agent: &SigningKey, opening: &DecryptionKey, jwks: &[u8], public:
         recipient: &recipient,
         encryption: ContentEncryption::A256Gcm,
         // Of this very second nobody knows whether a log that starts in it was there.
-        now: UnixTime::from_secs(soon()),
+        now: UnixTime::from_secs(System.now().as_secs() + 2),
         random: &random::System,
     };
     let pointers = Pointers::parse(["/card"]).map_err(failed)?;

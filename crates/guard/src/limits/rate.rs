@@ -6,12 +6,14 @@
 
 use portcullis_core::time::{Lifetime, UnixTime};
 
+/// The longest period, and a second for what rounding adds.
+const LONGEST: Lifetime = Lifetime::from_secs(60 * 60 + 1);
 /// Most in one period. One more could not be told from none at all.
 pub const RATE_COUNT: u32 = 1_000_000;
 
 /// A quota that comes back evenly: all of it at once when nothing was taken for a period, and in no time `T` more than the
 /// quota and what comes back in `T`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// At least one.
     count: u32,
@@ -63,18 +65,25 @@ impl Rate {
         self.per
     }
 
-    /// Takes one.
+    /// Takes one, if there is one. A clock that was set back leaves a bucket empty, and nobody locked out for longer than a period:
+    /// a refusal as well leaves nothing behind that is later than that.
     ///
     /// # Errors
     /// How long until there is one to take: at least a second.
-    pub(super) fn take(self, bucket: FullAt, now: UnixTime) -> Result<FullAt, Lifetime> {
+    pub(super) fn take(self, bucket: &mut FullAt, now: UnixTime) -> Result<(), Lifetime> {
         let (now, whole) = (nanos(now), self.whole());
         let latest = now.saturating_add(whole);
-        // A clock that was set back leaves a bucket empty, and nobody locked out for longer than that.
-        let full = bucket.0.clamp(now, latest).saturating_add(self.interval());
+        let held = bucket.0.clamp(now, latest);
+        let full = held.saturating_add(self.interval());
         match full.saturating_sub(latest) {
-            ..=0 => Ok(FullAt(full)),
-            early => Err(seconds_up(early)),
+            ..=0 => {
+                *bucket = FullAt(full);
+                Ok(())
+            }
+            early => {
+                *bucket = FullAt(held);
+                Err(seconds_up(early))
+            }
         }
     }
 
@@ -95,6 +104,11 @@ impl Rate {
 }
 
 impl FullAt {
+    /// The same, and full after the longest period at the latest: later than that is what a clock left behind that was set back.
+    pub(super) fn no_later(self, now: UnixTime) -> Self {
+        Self(self.0.min(nanos(now.plus(LONGEST))))
+    }
+
     /// Whether forgetting the bucket forgives nothing.
     pub(super) fn is_full(self, now: UnixTime) -> bool {
         self.0 <= nanos(now)
@@ -156,16 +170,16 @@ mod tests {
         let rate = Rate::parse("60/min").unwrap();
         let mut bucket = FullAt::default();
         for _ in 0..60 {
-            bucket = rate.take(bucket, START).unwrap();
+            rate.take(&mut bucket, START).unwrap();
         }
-        assert_eq!(rate.take(bucket, START), Err(Lifetime::from_secs(1)));
+        assert_eq!(rate.take(&mut bucket, START), Err(Lifetime::from_secs(1)));
         let later = START.plus(Lifetime::from_secs(1));
-        bucket = rate.take(bucket, later).unwrap();
-        assert_eq!(rate.take(bucket, later), Err(Lifetime::from_secs(1)));
+        rate.take(&mut bucket, later).unwrap();
+        assert_eq!(rate.take(&mut bucket, later), Err(Lifetime::from_secs(1)));
         assert!(!bucket.is_full(later.plus(Lifetime::from_secs(59))));
         assert!(bucket.is_full(later.plus(Lifetime::from_secs(60))));
         bucket = rate.give_back(bucket);
-        assert!(rate.take(bucket, later).is_ok());
+        assert!(rate.take(&mut bucket, later).is_ok());
     }
 
     #[test]
@@ -173,12 +187,15 @@ mod tests {
         let rate = Rate::parse("10/min").unwrap();
         let mut bucket = FullAt::default();
         for _ in 0..10 {
-            bucket = rate.take(bucket, START).unwrap();
+            rate.take(&mut bucket, START).unwrap();
         }
         let before = START.minus(Lifetime::from_days(30));
-        assert_eq!(rate.take(bucket, before), Err(Lifetime::from_secs(6)));
-        // The refusal changed nothing: a month later by the clock it would be the same.
-        assert!(rate.take(bucket, START.plus(Lifetime::from_secs(6))).is_ok());
+        assert_eq!(rate.take(&mut bucket, before), Err(Lifetime::from_secs(6)));
+        // Who waits as long as told is let through, and the whole quota is back after a period.
+        let then = before.plus(Lifetime::from_secs(6));
+        assert_eq!(rate.take(&mut bucket, then), Ok(()));
+        assert_eq!(rate.take(&mut bucket, then), Err(Lifetime::from_secs(6)));
+        assert!(bucket.is_full(then.plus(Lifetime::from_minutes(1))));
     }
 
     proptest! {
@@ -194,15 +211,12 @@ mod tests {
             for gap in gaps {
                 // Half of them come at once with the one before.
                 now += gap.saturating_sub(1_500).max(0);
-                match rate.take(bucket, UnixTime::from_millis(now)) {
-                    Ok(next) => {
-                        bucket = next;
-                        taken.push(now);
-                    }
+                match rate.take(&mut bucket, UnixTime::from_millis(now)) {
+                    Ok(()) => taken.push(now),
                     // Who waits as long as told is let through.
                     Err(wait) => {
                         let then = UnixTime::from_millis(now).plus(wait);
-                        prop_assert!(rate.take(bucket, then).is_ok());
+                        prop_assert!(rate.take(&mut bucket.clone(), then).is_ok());
                     }
                 }
             }
@@ -222,7 +236,7 @@ mod tests {
             let mut bucket = FullAt::default();
             for number in 0..2_000_i64 {
                 let at = START.as_millis() + (number * 1_000).div_euclid(i64::from(count)) + 1;
-                bucket = rate.take(bucket, UnixTime::from_millis(at)).unwrap();
+                rate.take(&mut bucket, UnixTime::from_millis(at)).unwrap();
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The buckets of those who sent something lately.
 //!
 //! Bounded, and never forgiving: only a bucket that is full again is forgotten, which is the same as one that never was. When all
-//! places are taken by buckets that are not, whoever is new shares one bucket with all others who are.
+//! places are taken by buckets that are not, whoever is new shares one bucket with all others who are and have the same rate.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -19,7 +19,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Table {
     shards: [Mutex<Shard>; SHARDS],
-    shared: Mutex<FullAt>,
+    /// One for each rate, of which configuration has so many: what is little under one is a lot under another.
+    shared: Mutex<HashMap<Rate, FullAt>>,
     most: usize,
     hasher: RandomState,
 }
@@ -67,16 +68,13 @@ impl Table {
         let mut shard = self.shard(owner);
         if !shard.held.contains_key(&owner) && shard.is_full(self.most, now) {
             drop(shard);
-            let mut shared = lock(&self.shared);
-            *shared = rate.take(*shared, now)?;
+            rate.take(lock(&self.shared).entry(rate).or_default(), now)?;
             return Ok(Taken {
                 rate,
                 from: From::Shared,
             });
         }
-        let bucket = shard.held.get(&owner).copied().unwrap_or_default();
-        let bucket = rate.take(bucket, now)?;
-        shard.held.insert(owner, bucket);
+        rate.take(shard.held.entry(owner).or_default(), now)?;
         Ok(Taken {
             rate,
             from: From::Own(owner),
@@ -93,8 +91,9 @@ impl Table {
                 }
             }
             From::Shared => {
-                let mut shared = lock(&self.shared);
-                *shared = taken.rate.give_back(*shared);
+                if let Some(bucket) = lock(&self.shared).get_mut(&taken.rate) {
+                    *bucket = taken.rate.give_back(*bucket);
+                }
             }
         }
     }
@@ -118,7 +117,10 @@ impl Shard {
             .is_none_or(|swept| now < swept || swept.plus(Lifetime::from_secs(1)) <= now)
         {
             self.swept = Some(now);
-            self.held.retain(|_, bucket| !bucket.is_full(now));
+            self.held.retain(|_, bucket| {
+                *bucket = bucket.no_later(now);
+                !bucket.is_full(now)
+            });
         }
         self.held.len() >= most
     }
@@ -179,5 +181,48 @@ mod tests {
         assert!(held(&table) <= SHARDS * 4);
         let shard = table.shard(table.hasher.hash_one("another"));
         assert_eq!(shard.held.len(), 1, "the full ones of its shard are gone");
+    }
+
+    #[test]
+    fn newcomers_share_with_those_of_their_own_rate() {
+        let table = Table::with_room(SHARDS);
+        let (slow, quick) = (Rate::parse("1/h").unwrap(), Rate::parse("10/s").unwrap());
+        for number in 0..1_000 {
+            drop(table.take(&number, slow, START));
+        }
+        assert!(table.take(&"slow", slow, START).is_err());
+        // A quick tool is not stopped for an hour, and does not wipe out what is owed of a slow one.
+        let taken: Vec<_> = (0..10).map(|_| table.take(&"quick", quick, START)).collect();
+        assert!(taken.iter().all(Result::is_ok));
+        assert!(table.take(&"quick", quick, START).is_err());
+        assert!(table.take(&"slow", slow, START).is_err());
+        for taken in taken.iter().flatten() {
+            table.give_back(taken);
+        }
+        assert!(table.take(&"quick", quick, START).is_ok());
+        assert!(table.take(&"slow", slow, START).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_fills_no_table_for_good() {
+        let table = Table::with_room(SHARDS);
+        let rate = Rate::parse("1/h").unwrap();
+        let far = START.plus(Lifetime::from_days(365));
+        for number in 0..1_000 {
+            drop(table.take(&number, rate, far));
+        }
+        assert_eq!(held(&table), SHARDS);
+        // Set right again: they are looked at, and gone after the longest period.
+        assert!(
+            table.take(&"new", rate, START).is_err(),
+            "shared with those of before"
+        );
+        let later = START.plus(Lifetime::from_secs(2 * 60 * 60));
+        for number in 2_000..2_100 {
+            drop(table.take(&number, rate, START.plus(Lifetime::from_secs(2))));
+        }
+        assert!(table.take(&"new", rate, later).is_ok());
+        let shard = table.shard(table.hasher.hash_one("new"));
+        assert_eq!(shard.held.len(), 1, "those of before are gone");
     }
 }

@@ -120,10 +120,7 @@ impl Guard {
         let proof = proof.verify(&key, &expected)?;
         let who = held.vouched.confirm(Some(&proof))?;
         held.proof_key.get_or_init(|| key);
-        senders.check_nonce(&proof, endpoint.server(), now)?;
-        senders
-            .spend(&proof, who.principal(), endpoint.target(), now)
-            .await?;
+        senders.spend(&proof, who.principal(), endpoint, now).await?;
         Ok(Arc::new(who))
     }
 }

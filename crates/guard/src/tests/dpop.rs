@@ -30,6 +30,8 @@ struct Counting {
     log: Option<LocalReplayLog>,
     asked: AtomicUsize,
     since: UnixTime,
+    /// Since when it remembers after it was asked for the first time: it was lost meanwhile.
+    lost: Option<UnixTime>,
 }
 
 impl Counting {
@@ -37,7 +39,9 @@ impl Counting {
         Arc::new(Self {
             log,
             asked: AtomicUsize::new(0),
-            since: UnixTime::from_secs(NOW),
+            // Long enough ago for a clock that is ahead.
+            since: UnixTime::from_secs(NOW - 5),
+            lost: None,
         })
     }
 
@@ -56,7 +60,10 @@ impl ReplayLog for Counting {
     }
 
     fn since(&self) -> UnixTime {
-        self.since
+        match self.asked.load(Ordering::SeqCst) {
+            0 => self.since,
+            _ => self.lost.unwrap_or(self.since),
+        }
     }
 
     fn ready(&self) -> Result<(), ReplayUnavailable> {
@@ -391,6 +398,7 @@ async fn dpop_13_after_a_restart() {
         log: Some(LocalReplayLog::new(1000, UnixTime::from_secs(NOW))),
         asked: AtomicUsize::new(0),
         since: UnixTime::from_millis(NOW * 1000 + 500),
+        lost: None,
     });
     let scene = Scene::remembering(ANYONE, restarted);
     let head = scene.named("p-1");
@@ -421,12 +429,35 @@ async fn dpop_13_after_a_restart() {
             .await,
         "ok"
     );
-    let later = scene.proven(|claims| set(claims, "iat", NOW + 1));
+    // By a clock that is five seconds ahead it may have been made, and used, before the start.
+    for ahead in [1, 5] {
+        let ahead = scene.proven(|claims| set(claims, "iat", NOW + ahead));
+        assert_eq!(scene.judge(&ahead).await, format!("{DN} dpop.nonce"));
+    }
+    let later = scene.proven(|claims| set(claims, "iat", NOW + 6));
     assert_eq!(
         scene.judge(&later).await,
         format!("{DIP} dpop.replayed"),
         "the name was used"
     );
+}
+
+/// What the store forgets while it is asked, it cannot tell from what it never heard.
+#[tokio::test]
+async fn dpop_13_a_memory_that_is_lost_while_it_is_asked() {
+    let lost = |lost| {
+        Arc::new(Counting {
+            log: Some(LocalReplayLog::new(1000, UnixTime::from_secs(NOW))),
+            asked: AtomicUsize::new(0),
+            since: UnixTime::from_secs(NOW - 5),
+            lost,
+        })
+    };
+    let scene = Scene::remembering(ANYONE, lost(Some(UnixTime::from_secs(NOW))));
+    assert_eq!(scene.judge(&scene.named("p-1")).await, format!("{DN} dpop.nonce"));
+    assert_eq!(scene.replays.asked.load(Ordering::SeqCst), 1);
+    let scene = Scene::remembering(ANYONE, lost(None));
+    assert_eq!(scene.judge(&scene.named("p-1")).await, "ok");
 }
 
 #[tokio::test]

@@ -177,10 +177,12 @@ async fn watch(line: &Line, clock: &dyn Clock) -> Unfit {
 }
 
 /// Since when this Redis remembers, if it is one that forgets nothing. A connection leads to one process of it, which has an id of its
-/// own: a Redis that was restarted, or that took over from another, has another id and no mark under it, whatever it could save.
+/// own: a Redis that was restarted has another id and no mark under it, whatever it could save. One that takes over from another has
+/// a history (`master_replid`) of its own from then on, also when it had the role before and has the mark of that time.
 async fn look(connection: &mut MultiplexedConnection, now: UnixTime) -> Result<UnixTime, Unfit> {
     let info: String = cmd("INFO").query_async(connection).await?;
-    let mark = format!("portcullis:since:{}", fit(&info)?);
+    let (process, history) = fit(&info)?;
+    let mark = format!("portcullis:since:{process}:{history}");
     let kept = |pipe: &mut ::redis::Pipeline| {
         pipe.cmd("EXPIRE").arg(&mark).arg(MARK).ignore();
         pipe.cmd("GET").arg(&mark);
@@ -203,8 +205,8 @@ async fn look(connection: &mut MultiplexedConnection, now: UnixTime) -> Result<U
     Ok(UnixTime::from_millis(since))
 }
 
-/// The id of the process, if it forgets nothing.
-fn fit(info: &str) -> Result<&str, Unfit> {
+/// The ids of the process and of its history, if it forgets nothing.
+fn fit(info: &str) -> Result<(&str, &str), Unfit> {
     let field = |name: &'static str| {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -216,7 +218,7 @@ fn fit(info: &str) -> Result<&str, Unfit> {
     }
     match (field("maxmemory")?, field("maxmemory_policy")?) {
         // Without a bound there is nothing to make room for.
-        ("0", _) | (_, "noeviction") => field("run_id"),
+        ("0", _) | (_, "noeviction") => Ok((field("run_id")?, field("master_replid")?)),
         (_, policy) => Err(Unfit::Forgets(policy.to_owned())),
     }
 }
@@ -227,14 +229,14 @@ mod tests {
 
     fn info(maxmemory: &str, policy: &str, cluster: &str) -> String {
         format!(
-            "# Server\r\nrun_id:abc\r\n# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_human:x\r\nmaxmemory_policy:{policy}\r\n# Cluster\r\ncluster_enabled:{cluster}\r\n"
+            "# Server\r\nrun_id:abc\r\n# Replication\r\nmaster_replid:def\r\n# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_human:x\r\nmaxmemory_policy:{policy}\r\n# Cluster\r\ncluster_enabled:{cluster}\r\n"
         )
     }
 
     #[test]
     fn only_a_redis_that_forgets_nothing_is_used() {
-        assert_eq!(fit(&info("0", "allkeys-lru", "0")), Ok("abc"));
-        assert_eq!(fit(&info("1000000", "noeviction", "0")), Ok("abc"));
+        assert_eq!(fit(&info("0", "allkeys-lru", "0")), Ok(("abc", "def")));
+        assert_eq!(fit(&info("1000000", "noeviction", "0")), Ok(("abc", "def")));
         for policy in ["allkeys-lru", "volatile-lru", "volatile-ttl", "allkeys-random"] {
             assert_eq!(
                 fit(&info("1000000", policy, "0")),

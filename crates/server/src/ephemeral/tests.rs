@@ -211,6 +211,23 @@ async fn a_redis_that_was_emptied_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_over_and_gives_back_says_so_each_time() {
+    let (first, second) = (Server::start(&[]).await, Server::start(&[]).await);
+    let process = Process::connected(redis(&first.url())).await;
+    let since = process.log.since();
+    // The second follows the first, takes over, is followed, and gives back: all marks go with it, and the first one's process is
+    // the one that it was.
+    for (follower, leader) in [(&second, &first), (&first, &second)] {
+        follower.follow(leader).await;
+        until("it follows", async || follower.follows().await).await;
+        follower.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+    let back = Process::connected(redis(&first.url())).await;
+    assert!(back.log.since() > since);
+    until("it is noticed", async || process.log.since() == back.log.since()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_evicts_is_not_used() {
     let server = Server::start(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]).await;
     let process = Process::start(Place::Redis(redis(&server.url())));

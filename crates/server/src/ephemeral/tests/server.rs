@@ -129,6 +129,18 @@ impl Server {
             .unwrap()
     }
 
+    /// Has it copy another one, and follow it.
+    pub(super) async fn follow(&self, leader: &Self) {
+        self.tell(&["REPLICAOF", "127.0.0.1", &leader.port.to_string()])
+            .await;
+    }
+
+    /// Whether it has copied the one that it follows.
+    pub(super) async fn follows(&self) -> bool {
+        let said: String = self.ask(&["INFO", "replication"]).await.unwrap();
+        said.contains("master_link_status:up")
+    }
+
     async fn ask<T: ::redis::FromRedisValue>(&self, words: &[&str]) -> ::redis::RedisResult<T> {
         let info = Client::open(self.url())?.get_connection_info().clone();
         let password = self
