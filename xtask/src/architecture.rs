@@ -35,6 +35,8 @@ const HOUSES: &[House] = &[
             ("identity", &["wire"]),
             ("policy", &["wire", "identity"]),
             ("forward", &["wire", "identity", "policy"]),
+            // Translates what was permitted: it judges nothing.
+            ("bridge", &["wire"]),
             ("audit", &[]),
             ("oauth", &["wire"]),
             ("keys", &[]),

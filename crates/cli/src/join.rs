@@ -25,7 +25,9 @@ use portcullis_server::config::{
 };
 use portcullis_server::custody::{KeyChange, Keyring, MasterKey, Rotating, Rotator, Watcher};
 use portcullis_server::ephemeral::{self, Place, RedisSettings};
+use portcullis_server::gateway::bridge::Bridge;
 use portcullis_server::gateway::catalogue::Catalogue;
+use portcullis_server::gateway::sse::SseServer;
 use portcullis_server::gateway::stdio::{self, StdioUpstream};
 use portcullis_server::gateway::upstream::{HttpUpstream, Upstream};
 use portcullis_server::gateway::{self, Gateway, Readiness};
@@ -237,24 +239,39 @@ pub(crate) async fn gateway(
     let (mut servers, mut spawned) = (Vec::new(), Vec::new());
     for server in &config.servers {
         let credential = credential(server)?;
-        let upstream: Arc<dyn Upstream> = match &server.transport {
+        let (upstream, sse): (Arc<dyn Upstream>, _) = match &server.transport {
             Transport::Http(url) => {
-                let uri = url
+                let uri: http::Uri = url
                     .parse()
                     .map_err(|error| Failure::usage(format!("`{url}` cannot be called: {error}")))?;
-                Arc::new(HttpUpstream::new(uri, credential, fetcher.clone()))
+                let sse = SseServer::new(uri.clone(), fetcher.clone(), Arc::new(random::System));
+                (
+                    Arc::new(HttpUpstream::new(uri, credential, fetcher.clone())),
+                    Some(sse),
+                )
             }
             Transport::Stdio(command) => {
                 let settings =
                     stdio::Settings::new(command.clone(), passed_on()).map_err(cannot("use the command"))?;
                 let upstream = Arc::new(StdioUpstream::new(settings, Arc::new(random::System)));
                 spawned.push(Arc::clone(&upstream));
-                upstream
+                (upstream, None)
             }
+        };
+        let bridge = Bridge::new(
+            server.name.clone(),
+            upstream,
+            Arc::clone(&world.clock),
+            Arc::new(random::System),
+        )
+        .map_err(cannot("bridge the eras"))?;
+        let bridge = match sse {
+            Some(sse) => bridge.or_sse(sse),
+            None => bridge,
         };
         servers.push(gateway::Server {
             name: server.name.clone(),
-            upstream,
+            upstream: Arc::new(bridge),
         });
     }
     let settings = gateway::Settings {

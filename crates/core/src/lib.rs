@@ -11,6 +11,8 @@
 //! knows that the check happened.
 
 pub mod audit;
+#[cfg(feature = "policy")]
+pub mod bridge;
 pub mod fault;
 #[cfg(feature = "policy")]
 pub mod forward;

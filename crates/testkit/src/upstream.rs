@@ -45,18 +45,31 @@ pub struct Heard {
 }
 
 impl Upstream {
-    /// Listens on a free port of loopback.
+    /// Listens on a free port of loopback. When the gateway itself asks which era it speaks, it says 2026-07-28, and the test
+    /// hears nothing of that.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no port.
     pub async fn start() -> Outcome<Self> {
+        Self::listen(Asked::SaysModern).await
+    }
+
+    /// The same, and the test hears that question too.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub async fn of_any_era() -> Outcome<Self> {
+        Self::listen(Asked::IsHeard).await
+    }
+
+    async fn listen(asked: Asked) -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/mcp", listener.local_addr()?);
         let (tell, heard) = mpsc::channel(64);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let tell = tell.clone();
-                let service = service_fn(move |request| hear(tell.clone(), request));
+                let service = service_fn(move |request| hear(tell.clone(), asked, request));
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
                 // A connection that breaks shows in what the test hears next.
@@ -202,13 +215,42 @@ impl hyper::body::Body for Fed {
     }
 }
 
+/// What becomes of the gateway's own question.
+#[derive(Clone, Copy)]
+enum Asked {
+    SaysModern,
+    IsHeard,
+}
+
+/// Whether the gateway asks for itself.
+fn is_the_gateways_own(method: Option<&::http::HeaderValue>, body: &Value) -> bool {
+    let client = body.pointer("/params/_meta/io.modelcontextprotocol~1clientInfo/name");
+    method.is_some_and(|method| method == "server/discover")
+        && client.is_some_and(|name| name == "portcullis")
+}
+
+fn discovered(id: Option<&Value>) -> Outcome<hyper::Response<Body>> {
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": {
+        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+        "ttlMs": 0, "cacheScope": "private"}});
+    let response = hyper::Response::builder().header("content-type", "application/json");
+    Ok(response.body(Full::new(Bytes::from(body.to_string())).boxed())?)
+}
+
 /// Reads one request and waits for the test to answer it.
 async fn hear(
     tell: mpsc::Sender<Heard>,
+    asked: Asked,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Body>, Failure> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
+    if let Asked::SaysModern = asked {
+        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if is_the_gateways_own(head.headers.get("mcp-method"), &said) {
+            return discovered(said.get("id"));
+        }
+    }
     let (answer, answered) = oneshot::channel();
     let path = head
         .uri

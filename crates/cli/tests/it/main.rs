@@ -5,6 +5,7 @@ mod agent;
 mod apart;
 mod authority;
 mod bad_input;
+mod bridge;
 mod calls;
 mod challenge;
 mod commands;

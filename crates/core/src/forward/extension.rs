@@ -3,9 +3,9 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::entries::Entries;
 use super::list::InvalidList;
 use crate::wire::SEALED_FIELDS as EXTENSION;
+use crate::wire::entries::Entries;
 use crate::wire::json::Refused;
 
 const META: &str = "_meta";

@@ -10,7 +10,7 @@ use crate::ids::ToolName;
 use crate::wire::SEALED_FIELDS as EXTENSION;
 use crate::wire::json::Refused;
 
-use super::entries::Entries;
+use crate::wire::entries::Entries;
 
 /// One page of a tool list after filtering.
 #[derive(Debug)]

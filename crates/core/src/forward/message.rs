@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::entries::Entries;
 use super::list::InvalidList;
+use crate::wire::entries::Entries;
 
 /// One JSON-RPC message of a server's, told apart by the names on its first level.
 #[derive(Clone, Debug, PartialEq, Eq)]

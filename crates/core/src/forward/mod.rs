@@ -6,7 +6,6 @@
 //! Headers pass by name, both ways: what nobody listed stays behind. A deny-list would have to know every spelling
 //! in which some server takes an identity (`X-Forwarded-User`, `X_Forwarded_User`, …).
 
-mod entries;
 mod extension;
 mod list;
 mod message;

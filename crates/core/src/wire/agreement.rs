@@ -192,6 +192,20 @@ fn is_modern(version: &str) -> bool {
     date && LEGACY_VERSIONS.last().is_some_and(|last| version > *last)
 }
 
+/// A text as the value of `Mcp-Name` or `Mcp-Param-…`: itself, or `=?base64?…?=` where no header could hold it as it is, or
+/// where it would be read as that (MCP 2026-07-28, Streamable HTTP, "Value encoding").
+#[must_use]
+pub fn encoded(text: &str) -> Cow<'_, str> {
+    let sayable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let trimmed = text.starts_with(' ') || text.ends_with(' ');
+    let misread = text.starts_with("=?base64?") && text.ends_with("?=");
+    if sayable && !trimmed && !misread {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("=?base64?{}?=", STANDARD.encode_to_string(text)))
+    }
+}
+
 /// The text that an `Mcp-Name` value stands for: itself, or what `=?base64?…?=` encodes. `None` when that is not
 /// canonical base64 of UTF-8.
 fn decoded(value: &str) -> Option<Cow<'_, str>> {
@@ -255,6 +269,19 @@ mod tests {
             ("=?base64? YQ==?=", None),
         ] {
             assert_eq!(decoded(value).as_deref(), text, "{value}");
+        }
+        for (text, value) in [
+            ("add_note", "add_note"),
+            ("a b", "a b"),
+            ("", ""),
+            ("日本", "=?base64?5pel5pys?="),
+            (" a", "=?base64?IGE=?="),
+            ("a\n", "=?base64?YQo=?="),
+            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
+            ("=?base64?YQ==", "=?base64?YQ=="),
+        ] {
+            assert_eq!(encoded(text), value);
+            assert_eq!(decoded(value).as_deref(), Some(text));
         }
         let long = |n: usize| "x".repeat(n);
         assert!(decoded(&long(limits::NAME_BYTES * 2)).is_some());

@@ -11,14 +11,16 @@ mod call;
 pub mod challenge;
 mod envelope;
 mod error;
-// Lists are filtered for policy's sake: an agent has none.
+// What a server says is changed for policy's sake: an agent has none.
+#[cfg(feature = "policy")]
+pub(crate) mod entries;
 #[cfg(feature = "policy")]
 pub(crate) mod flat;
 pub(crate) mod json;
 mod method;
 mod presented;
 
-pub use agreement::{LEGACY_VERSIONS, MODERN_VERSIONS};
+pub use agreement::{LEGACY_VERSIONS, MODERN_VERSIONS, encoded};
 pub use call::{Call, Kind, RequestId};
 pub use challenge::Challenge;
 pub use envelope::SEALED_FIELDS;

@@ -3,27 +3,31 @@
 use bytes::{Bytes, BytesMut};
 
 /// Largest event of a stream that is looked into, in bytes.
-pub(super) const EVENT_BYTES: usize = 8 * 1024 * 1024;
+pub const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// An event that is larger than [`EVENT_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub struct TooLarge;
 
 /// Gathers bytes and gives them back event by event, each with the empty line that ends it.
 #[derive(Debug, Default)]
-pub(super) struct Splitter {
+pub struct Splitter {
     buffer: BytesMut,
     /// How much of the buffer holds no end of an event.
     searched: usize,
 }
 
 impl Splitter {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Adds what came.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole event.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLarge> {
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn event(&mut self) -> Result<Option<Bytes>, TooLarge> {
         let end = end_of_event(&self.buffer, self.searched);
         match end {
             Some(end) if end <= EVENT_BYTES => {
@@ -62,15 +66,17 @@ fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// One event, looked into.
 #[derive(Debug)]
-pub(super) struct Event {
+pub struct Event {
     /// The lines that are not `data`, without their ends.
     others: Vec<Vec<u8>>,
     /// The `data` lines, joined by LF. `None` without any.
-    pub(super) data: Option<Vec<u8>>,
+    pub data: Option<Vec<u8>>,
 }
 
 impl Event {
-    pub(super) fn read(bytes: &[u8]) -> Self {
+    /// Reads an event that a [`Splitter`] gave.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
         let mut event = Self {
             others: Vec::new(),
             data: None,
@@ -95,6 +101,24 @@ impl Event {
             }
         }
         event
+    }
+
+    /// A field that is not `data`: the last of that name (WHATWG HTML §9.2.6).
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let value = |line: &'_ Vec<u8>| {
+            let (found, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+            (found == name).then(|| {
+                line.len()
+                    .saturating_sub(value.strip_prefix(' ').unwrap_or(value).len())
+            })
+        };
+        let (line, from) = self
+            .others
+            .iter()
+            .rev()
+            .find_map(|line| Some((line, value(line)?)))?;
+        std::str::from_utf8(line.get(from..)?).ok()
     }
 
     /// The event without data: a reader takes no message from it, and its id all the same (WHATWG HTML §9.2.6).
@@ -139,7 +163,7 @@ mod tests {
         let mut events = Vec::new();
         for piece in pieces {
             splitter.push(piece.as_bytes());
-            while let Some(event) = splitter.next().unwrap() {
+            while let Some(event) = splitter.event().unwrap() {
                 events.push(String::from_utf8(event.to_vec()).unwrap());
             }
         }
@@ -170,13 +194,13 @@ mod tests {
         assert_eq!(split(&[&event(EVENT_BYTES)]).len(), 1);
         let mut splitter = Splitter::default();
         splitter.push(event(EVENT_BYTES + 1).as_bytes());
-        assert_eq!(splitter.next(), Err(TooLarge));
+        assert_eq!(splitter.event(), Err(TooLarge));
         // Without an end too.
         let mut splitter = Splitter::default();
         splitter.push(&vec![b'x'; EVENT_BYTES]);
-        assert_eq!(splitter.next(), Ok(None));
+        assert_eq!(splitter.event(), Ok(None));
         splitter.push(b"x");
-        assert_eq!(splitter.next(), Err(TooLarge));
+        assert_eq!(splitter.event(), Err(TooLarge));
     }
 
     #[test]
@@ -187,6 +211,8 @@ mod tests {
             event.with_data(b"{}\n"),
             "id: 7\nevent: message\nretry: 5\ndata: {}\ndata: \n\n"
         );
+        assert_eq!((event.field("id"), event.field("retry")), (Some("7"), Some("5")));
+        assert_eq!((event.field("data"), event.field("i")), (None, None));
         assert_eq!(event.without_data(), "id: 7\nevent: message\nretry: 5\n\n");
         assert_eq!(Event::read(b"id: 7\ndata\n\n").data.as_deref(), Some(&b""[..]));
         assert_eq!(

@@ -143,7 +143,7 @@ impl FilteredEvents {
     }
 
     fn next(&mut self) -> Result<Option<Bytes>, Unfit> {
-        let Some(bytes) = self.splitter.next().map_err(|_| Unfit::TooLarge)? else {
+        let Some(bytes) = self.splitter.event().map_err(|_| Unfit::TooLarge)? else {
             return Ok(None);
         };
         let event = Event::read(&bytes);

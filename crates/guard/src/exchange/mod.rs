@@ -8,7 +8,7 @@ mod body;
 mod calls;
 pub mod catalogue;
 mod documents;
-mod events;
+pub mod events;
 mod info;
 mod list;
 mod pace;

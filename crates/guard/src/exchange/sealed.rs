@@ -195,7 +195,7 @@ struct Passing {
 impl Passing {
     async fn next(&mut self) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
         loop {
-            if let Some(bytes) = self.splitter.next().map_err(|_| Unfit::TooLarge)? {
+            if let Some(bytes) = self.splitter.event().map_err(|_| Unfit::TooLarge)? {
                 return Ok(Some(self.event(bytes).await?));
             }
             let Some(frame) = self.body.frame().await else {

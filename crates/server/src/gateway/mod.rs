@@ -9,9 +9,12 @@
 
 mod addresses;
 mod admin;
+mod answer;
+pub mod bridge;
 mod call;
 mod documents;
 mod sealing;
+pub mod sse;
 pub mod stdio;
 pub mod upstream;
 

@@ -27,6 +27,11 @@ pub trait Upstream: fmt::Debug + Send + Sync {
 
     /// Sends one call for one principal. Sessions of different principals must not meet.
     fn call<'a>(&'a self, principal: &'a Principal, outbound: Outbound, info: &'a CallInfo) -> Answer<'a>;
+
+    /// Sends a question that the server may not understand, and that shall leave nothing behind at one which does not.
+    fn probe<'a>(&'a self, principal: &'a Principal, outbound: Outbound, info: &'a CallInfo) -> Answer<'a> {
+        self.call(principal, outbound, info)
+    }
 }
 
 /// An MCP server spoken to over Streamable HTTP.

@@ -16,7 +16,7 @@ use super::outbox::{Broken, Event, Outbox, Reader};
 
 /// The table of one child.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(in crate::gateway) struct Exchange {
     era: Era,
     /// Most requests that wait at one time.
     most: usize,
@@ -55,7 +55,7 @@ struct Token {
 
 /// What a request is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
+pub(in crate::gateway) enum Awaits {
     /// An answer.
     Answer,
     /// The notifications before it: `subscriptions/listen`.
@@ -64,16 +64,16 @@ pub(super) enum Awaits {
 
 /// A request that may now be written to the child.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(in crate::gateway) struct Begun {
     /// What the child knows it by.
-    pub(super) number: u64,
-    pub(super) line: Bytes,
-    pub(super) events: Reader,
+    pub(in crate::gateway) number: u64,
+    pub(in crate::gateway) line: Bytes,
+    pub(in crate::gateway) events: Reader,
 }
 
 /// Why a request does not begin. The child has seen nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotBegun {
+pub(in crate::gateway) enum NotBegun {
     /// The child is gone, or going.
     Closed,
     /// Too many wait already.
@@ -84,7 +84,7 @@ pub(super) enum NotBegun {
 
 /// What became of a line of the child's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(in crate::gateway) enum Heard {
     /// Somebody has it.
     Delivered,
     /// It is to be answered with this, by us.
@@ -106,7 +106,7 @@ enum Owner {
 }
 
 impl Exchange {
-    pub(super) fn new(era: Era, most: usize, stream: usize) -> Self {
+    pub(in crate::gateway) fn new(era: Era, most: usize, stream: usize) -> Self {
         let state = State {
             open: true,
             last_number: 0,
@@ -123,7 +123,7 @@ impl Exchange {
     }
 
     /// Gives a request a number of its own.
-    pub(super) fn begin(&self, body: &str, awaits: Awaits) -> Result<Begun, NotBegun> {
+    pub(in crate::gateway) fn begin(&self, body: &str, awaits: Awaits) -> Result<Begun, NotBegun> {
         let Some(Message::Request(request)) = Message::read(body) else {
             return Err(NotBegun::NotARequest);
         };
@@ -170,7 +170,7 @@ impl Exchange {
     }
 
     /// A client's notification or response as the child must see it; `None` when it is about nothing the child knows.
-    pub(super) fn outgoing(&self, body: &str) -> Option<Bytes> {
+    pub(in crate::gateway) fn outgoing(&self, body: &str) -> Option<Bytes> {
         let mut state = self.state();
         state.used = Instant::now();
         match Message::read(body)? {
@@ -192,7 +192,7 @@ impl Exchange {
     }
 
     /// Takes a line of the child's to whom it belongs.
-    pub(super) fn receive(&self, line: &str) -> Heard {
+    pub(in crate::gateway) fn receive(&self, line: &str) -> Heard {
         let message = Message::read(line);
         let mut state = self.state();
         match (message, self.era) {
@@ -259,7 +259,7 @@ impl Exchange {
     }
 
     /// Forgets a request, if it is still waiting.
-    pub(super) fn forget(&self, number: u64) -> Forgot {
+    pub(in crate::gateway) fn forget(&self, number: u64) -> Forgot {
         match self.state().pending.remove(&number) {
             Some(_) => Forgot::Waiting,
             None => Forgot::Nothing,
@@ -267,27 +267,27 @@ impl Exchange {
     }
 
     /// The era that the child is spoken to in.
-    pub(super) fn era(&self) -> Era {
+    pub(in crate::gateway) fn era(&self) -> Era {
         self.era
     }
 
     /// Begins to read what belongs to no request. Whoever read it before gets no more.
-    pub(super) fn common(&self) -> Reader {
+    pub(in crate::gateway) fn common(&self) -> Reader {
         self.common.read()
     }
 
     /// When a client last used it.
-    pub(super) fn used(&self) -> Instant {
+    pub(in crate::gateway) fn used(&self) -> Instant {
         self.state().used
     }
 
     /// Whether requests may begin.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::gateway) fn is_open(&self) -> bool {
         self.state().open
     }
 
     /// Whether a client waits for anything.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(in crate::gateway) fn is_awaited(&self) -> bool {
         self.common.is_read()
             || self
                 .state()
@@ -297,12 +297,12 @@ impl Exchange {
     }
 
     /// Lets no more requests begin.
-    pub(super) fn close(&self) {
+    pub(in crate::gateway) fn close(&self) {
         self.state().open = false;
     }
 
     /// Closes if no client waits, and none has for this long.
-    pub(super) fn close_if_idle(&self, limit: Duration) -> bool {
+    pub(in crate::gateway) fn close_if_idle(&self, limit: Duration) -> bool {
         let common = self.common.is_read();
         let mut state = self.state();
         let idle = !common
@@ -313,14 +313,14 @@ impl Exchange {
     }
 
     /// Breaks every stream of a request.
-    pub(super) fn fail(&self, why: &Broken) {
+    pub(in crate::gateway) fn fail(&self, why: &Broken) {
         for (_, pending) in self.state().pending.drain() {
             pending.stream.end(Err(why.clone()));
         }
     }
 
     /// Ends the common stream.
-    pub(super) fn end(&self) {
+    pub(in crate::gateway) fn end(&self) {
         self.common.end(Ok(()));
     }
 
@@ -332,7 +332,7 @@ impl Exchange {
 
 /// Whether there was anything to forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forgot {
+pub(in crate::gateway) enum Forgot {
     /// It was still waiting.
     Waiting,
     /// It had been answered.

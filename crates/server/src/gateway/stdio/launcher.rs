@@ -79,9 +79,6 @@ impl Launcher {
         era: Era,
     ) -> Result<Arc<Child>, UpstreamError> {
         let unreachable = |detail| UpstreamError::Unreachable { detail };
-        if self.stop.is_cancelled() {
-            return Err(unreachable("the gateway is stopping".to_owned()));
-        }
         if let Some(wait) = self.strikes.wait(principal, Instant::now()) {
             let seconds = wait.as_secs().saturating_add(1);
             return Err(unreachable(format!(
@@ -90,10 +87,26 @@ impl Launcher {
         }
         let strikes = Arc::clone(&self.strikes);
         let owner = principal.clone();
-        let ended = move |ending| {
+        self.spawn(era, move |ending| {
             strikes.note(&owner, ending, Instant::now());
             drop(place);
-        };
+        })
+    }
+
+    /// Starts a stateless child that may not understand what it is asked, and end: that is held against nobody.
+    pub(super) fn try_out(&self, place: Place) -> Result<Arc<Child>, UpstreamError> {
+        self.spawn(Era::Modern, move |_| drop(place))
+    }
+
+    fn spawn(
+        &self,
+        era: Era,
+        ended: impl FnOnce(Ending) + Send + 'static,
+    ) -> Result<Arc<Child>, UpstreamError> {
+        let unreachable = |detail| UpstreamError::Unreachable { detail };
+        if self.stop.is_cancelled() {
+            return Err(unreachable("the gateway is stopping".to_owned()));
+        }
         Child::start(
             &self.program,
             era,

@@ -4,16 +4,15 @@
 //! Never: a shell, one child for two principals, an environment that nobody named, a message that it read and wrote anew.
 //!
 //! A stdio server trusts whoever holds its pipes and knows nothing of callers, so a process is the wall between principals: in the
-//! modern era each principal has one, in the legacy era each session. Neither era is translated into the other.
+//! modern era each principal has one, in the legacy era each session. Neither era is translated into the other here: that is `bridge`.
 
-mod answer;
 mod child;
 mod command;
-mod exchange;
+pub(in crate::gateway) mod exchange;
 mod launcher;
 mod lines;
 mod message;
-mod outbox;
+pub(in crate::gateway) mod outbox;
 mod pool;
 mod sessions;
 
@@ -22,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use portcullis_core::forward::{Outbound, UpstreamCredential};
 use portcullis_core::random::{self, SecureRandom};
@@ -29,6 +29,7 @@ use portcullis_core::wire::{Era, Kind, Method};
 use portcullis_net::fetch::Body;
 use tokio::time::timeout;
 
+use super::answer;
 use super::upstream::{Answer, CallInfo, HEAD_TIME, Principal, Upstream, UpstreamError};
 use child::{Child, Program, Ticket};
 use exchange::{Awaits, NotBegun};
@@ -231,7 +232,7 @@ impl StdioUpstream {
             ));
         };
         match info.kind {
-            Kind::Transport => Ok(answer::stream(None, child.exchange().common(), None)),
+            Kind::Transport => Ok(stream(None, child.exchange().common(), None)),
             Kind::Notification | Kind::Response => {
                 child.tell(body).await.map_err(failed)?;
                 Ok(answer::empty(StatusCode::ACCEPTED))
@@ -272,6 +273,32 @@ impl StdioUpstream {
                 .insert(HeaderName::from_static("mcp-session-id"), header);
         }
         Ok(response)
+    }
+
+    /// Asks a process that is started for it, unless the principal has one. One that understands stays.
+    async fn ask_a_stranger(
+        &self,
+        principal: &Principal,
+        body: &str,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let newborn = match self.pool.find(principal) {
+            Some(child) => Newborn { child, wanted: true },
+            None => Newborn {
+                child: self.launcher.try_out(self.place().await?)?,
+                wanted: false,
+            },
+        };
+        let (ticket, events) = newborn
+            .child
+            .request(body, Awaits::Answer)
+            .await
+            .map_err(failed)?;
+        let answered = timeout(PROBE_TIME, self.first(&ticket, events)).await;
+        let (first, events) = answered.map_err(|_| UpstreamError::TimedOut)??;
+        if matches!(first, Event::Answer { error: None, .. }) {
+            self.pool.adopt(principal, newborn.keep());
+        }
+        Ok(respond(Era::Modern, first, events, ticket))
     }
 
     /// The principal's own process.
@@ -326,7 +353,25 @@ impl Upstream for StdioUpstream {
             }
         })
     }
+
+    /// Whatever but an answer is one too: a server of before 2026-07-28 may say nothing at all to what it does not know, or end.
+    fn probe<'a>(&'a self, principal: &'a Principal, outbound: Outbound, _: &'a CallInfo) -> Answer<'a> {
+        Box::pin(async move {
+            let body = std::str::from_utf8(&outbound.body).map_err(|_| failed(NotBegun::NotARequest))?;
+            match self.ask_a_stranger(principal, body).await {
+                Ok(response) => Ok(response),
+                Err(UpstreamError::Busy) => Err(UpstreamError::Busy),
+                Err(error) => {
+                    tracing::debug!(%error, "a stdio server does not know what it was asked");
+                    Ok(answer::empty(StatusCode::NOT_FOUND))
+                }
+            }
+        })
+    }
 }
+
+/// Longest wait for the answer of a server that may not understand the question. A program may have to be fetched before it starts.
+const PROBE_TIME: Duration = Duration::from_secs(15);
 
 /// A child whose session nobody has heard of yet. Dropped, it takes the child with it.
 struct Newborn {
@@ -352,8 +397,18 @@ impl Drop for Newborn {
 fn respond(era: Era, first: Event, events: Reader, ticket: Ticket) -> Response<Body> {
     match first {
         Event::Answer { json, error } => answer::whole(era, json, error),
-        Event::Message(_) => answer::stream(Some(first), events, Some(ticket)),
+        Event::Message(json) => stream(Some(json), events, Some(ticket)),
     }
+}
+
+/// The ticket is dropped with the body.
+fn stream(first: Option<Bytes>, mut events: Reader, ticket: Option<Ticket>) -> Response<Body> {
+    answer::stream(first, move |cx| {
+        let _held = &ticket;
+        events
+            .poll(cx)
+            .map(|event| Some(event?.map(|event| event.json().clone()).map_err(Into::into)))
+    })
 }
 
 fn failed(why: NotBegun) -> UpstreamError {

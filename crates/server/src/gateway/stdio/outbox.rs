@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 /// One message for the client, on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::gateway) enum Event {
     /// A notification, or a request of the server's.
     Message(Bytes),
     /// The answer, after which nothing comes.
@@ -25,7 +25,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    pub(super) fn json(&self) -> &Bytes {
+    pub(in crate::gateway) fn json(&self) -> &Bytes {
         match self {
             Self::Message(json) | Self::Answer { json, .. } => json,
         }
@@ -34,7 +34,7 @@ impl Event {
 
 /// Why a stream ends before its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub(in crate::gateway) enum Broken {
     #[error("{0}")]
     Server(Arc<str>),
     #[error("the client does not read what the server sends")]
@@ -43,11 +43,11 @@ pub(super) enum Broken {
 
 /// The queue was full, or had ended: nothing was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(in crate::gateway) struct Full;
 
 /// The queue. Answers always fit: they are one at most, and no longer than a line.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(in crate::gateway) struct Outbox {
     limit: usize,
     queue: Mutex<Queue>,
 }
@@ -69,7 +69,7 @@ const OVERHEAD: usize = 256;
 
 impl Outbox {
     /// Empty, holding at most `limit` bytes.
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(in crate::gateway) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
             queue: Mutex::new(Queue::default()),
@@ -77,7 +77,7 @@ impl Outbox {
     }
 
     /// Puts an event in. An answer ends the stream.
-    pub(super) fn push(&self, event: Event) -> Result<(), Full> {
+    pub(in crate::gateway) fn push(&self, event: Event) -> Result<(), Full> {
         let mut queue = self.queue();
         if queue.end.is_some() {
             return Err(Full);
@@ -95,14 +95,14 @@ impl Outbox {
     }
 
     /// Ends the stream after what is queued. The first end counts.
-    pub(super) fn end(&self, how: Result<(), Broken>) {
+    pub(in crate::gateway) fn end(&self, how: Result<(), Broken>) {
         let mut queue = self.queue();
         queue.end.get_or_insert(how);
         queue.wake();
     }
 
     /// Begins to read. A reader that was there before gets no more.
-    pub(super) fn read(self: &Arc<Self>) -> Reader {
+    pub(in crate::gateway) fn read(self: &Arc<Self>) -> Reader {
         let mut queue = self.queue();
         queue.turn = queue.turn.wrapping_add(1);
         queue.read = true;
@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// Whether there is a reader.
-    pub(super) fn is_read(&self) -> bool {
+    pub(in crate::gateway) fn is_read(&self) -> bool {
         self.queue().read
     }
 
@@ -134,18 +134,18 @@ impl Queue {
 
 /// Takes events out, in order.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::gateway) struct Reader {
     outbox: Arc<Outbox>,
     turn: u64,
 }
 
 impl Reader {
     /// The next event; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Result<Event, Broken>> {
+    pub(in crate::gateway) async fn next(&mut self) -> Option<Result<Event, Broken>> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Event, Broken>>> {
+    pub(in crate::gateway) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Event, Broken>>> {
         let mut queue = self.outbox.queue();
         if queue.turn != self.turn {
             return Poll::Ready(None);

@@ -35,6 +35,16 @@ impl Pool {
         Ok(child)
     }
 
+    /// Takes a child in that has been started for the principal, unless another one was meanwhile: then it ends.
+    pub(super) fn adopt(&self, principal: &Principal, child: Arc<Child>) {
+        let mut table = self.table();
+        match table.get(principal).filter(|other| other.exchange().is_open()) {
+            Some(other) if !Arc::ptr_eq(other, &child) => child.stop(),
+            Some(_) => {}
+            None => drop(table.insert(principal.clone(), child)),
+        }
+    }
+
     /// Ends the child that was idle longest, if one is idle. It keeps nothing that a client could miss.
     pub(super) fn end_idlest(&self) -> Option<()> {
         let mut table = self.table();

@@ -5,15 +5,16 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::wire::flat;
-use crate::wire::json::Refused;
+use super::flat;
+use super::json::Refused;
 
 /// An object's members in order, each with the text of its value.
-pub(super) struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
+#[derive(Clone)]
+pub(crate) struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
 impl<'a> Entries<'a> {
     /// Reads an object: every name once, and none like one of `wanted` but in case.
-    pub(super) fn read(object: &'a str, wanted: &[&'static str]) -> Result<Self, Refused> {
+    pub(crate) fn read(object: &'a str, wanted: &[&'static str]) -> Result<Self, Refused> {
         let members = flat::members(object, wanted)?;
         Ok(Self(
             members
@@ -24,7 +25,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The value as it was read; `None` if there is none or it was replaced.
-    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.0
             .iter()
             .find(|(candidate, _)| candidate == name)
@@ -35,7 +36,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The text of the value as it is now.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(candidate, _)| candidate == name)
@@ -43,7 +44,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Puts a value in place of the one that is there, or at the end.
-    pub(super) fn put(&mut self, name: &'a str, value: &impl Serialize) -> Result<(), Refused> {
+    pub(crate) fn put(&mut self, name: &'a str, value: &impl Serialize) -> Result<(), Refused> {
         let value = to_raw_value(value).map_err(|_| Refused::NotJson)?;
         match self.0.iter_mut().find(|(candidate, _)| candidate == name) {
             Some((_, old)) => *old = Cow::Owned(value),
@@ -53,13 +54,33 @@ impl<'a> Entries<'a> {
     }
 
     /// Takes a member out, and says whether it was there.
-    pub(super) fn remove(&mut self, name: &str) -> bool {
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|(candidate, _)| candidate != name);
         self.0.len() < before
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Members that are owned elsewhere.
+    pub(crate) fn of(members: &'a [(String, Box<RawValue>)]) -> Self {
+        let borrowed = |(name, value): &'a (String, Box<RawValue>)| {
+            (Cow::Borrowed(name.as_str()), Cow::Borrowed(&**value))
+        };
+        Self(members.iter().map(borrowed).collect())
+    }
+
+    /// The members in order, each with the text of its value as it is now.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, value.get()))
+    }
+
+    /// The members in order, each on its own.
+    pub(crate) fn into_owned(self) -> Vec<(String, Box<RawValue>)> {
+        let owned =
+            |(name, value): (Cow<'a, str>, Cow<'a, RawValue>)| (name.into_owned(), value.into_owned());
+        self.0.into_iter().map(owned).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

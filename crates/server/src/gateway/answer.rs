@@ -1,4 +1,4 @@
-//! What a child wrote becomes an answer of Streamable HTTP.
+//! Answers of Streamable HTTP, made of messages that came another way.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -13,9 +13,6 @@ use http_body_util::BodyExt as _;
 use portcullis_core::wire::{Era, RequestId};
 use portcullis_net::fetch::{self, Body};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-
-use super::child::Ticket;
-use super::outbox::{Event, Reader};
 
 /// How often a silent stream shows that it is alive; a client that is gone without a word is found out by it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -46,15 +43,20 @@ pub(super) fn whole(era: Era, body: Bytes, error: Option<i64>) -> Response<Body>
     json(status(era, error), body)
 }
 
-/// A stream that begins with `first`. The ticket is dropped with the body.
-pub(super) fn stream(first: Option<Event>, events: Reader, ticket: Option<Ticket>) -> Response<Body> {
+/// Why a stream ends before its time.
+pub(super) type Broken = Box<dyn StdError + Send + Sync>;
+
+/// A stream of messages, each on one line, that begins with `first`; `next` gives the others. It is dropped with the body.
+pub(super) fn stream<N>(first: Option<Bytes>, next: N) -> Response<Body>
+where
+    N: FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> + Send + Sync + Unpin + 'static,
+{
     let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let events = EventStream {
         first,
-        events,
+        next,
         keep_alive,
-        _ticket: ticket,
     };
     let mut response = Response::new(events.boxed());
     let headers = response.headers_mut();
@@ -86,16 +88,18 @@ fn status(era: Era, error: Option<i64>) -> StatusCode {
     }
 }
 
-struct EventStream {
-    first: Option<Event>,
-    events: Reader,
+struct EventStream<N> {
+    first: Option<Bytes>,
+    next: N,
     keep_alive: Interval,
-    _ticket: Option<Ticket>,
 }
 
-impl http_body::Body for EventStream {
+impl<N> http_body::Body for EventStream<N>
+where
+    N: FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> + Unpin,
+{
     type Data = Bytes;
-    type Error = Box<dyn StdError + Send + Sync>;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -104,12 +108,12 @@ impl http_body::Body for EventStream {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(encoded(&first)))));
         }
-        match self.events.poll(cx) {
-            Poll::Ready(Some(Ok(event))) => {
+        match (self.next)(cx) {
+            Poll::Ready(Some(Ok(json))) => {
                 self.keep_alive.reset();
-                Poll::Ready(Some(Ok(Frame::data(encoded(&event)))))
+                Poll::Ready(Some(Ok(Frame::data(encoded(&json)))))
             }
-            Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(broken.into()))),
+            Poll::Ready(Some(Err(broken))) => Poll::Ready(Some(Err(broken))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => self
                 .keep_alive
@@ -120,8 +124,7 @@ impl http_body::Body for EventStream {
 }
 
 /// One event. The message is on one line, so nothing in it can begin another field (WHATWG HTML §9.2).
-fn encoded(event: &Event) -> Bytes {
-    let json = event.json();
+fn encoded(json: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(json.len().saturating_add(32));
     frame.put_slice(b"event: message\ndata: ");
     frame.put_slice(json);
