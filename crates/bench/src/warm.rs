@@ -104,6 +104,7 @@ async fn with_keys(
                 nonce_key: NonceKey::new(&[7; 32]),
                 replays: Arc::new(LocalReplayLog::new(0, UnixTime::from_secs(NOW))),
             },
+            rates: portcullis_guard::Rates::default(),
         },
         &portcullis_net::random::System,
     )?;

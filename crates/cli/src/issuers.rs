@@ -11,15 +11,51 @@ use portcullis_guard::{Opaque, TrustedIssuer};
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::introspection::Introspection;
-use portcullis_server::config::{IntrospectionConfig, IssuerConfig};
+use portcullis_server::config::{Config, IntrospectionConfig, IssuerConfig};
 use url::{Url, form_urlencoded};
 
 use crate::failure::Failure;
 use crate::files::read_private_key;
 use crate::join::{World, cannot};
 
+/// The issuers of a configuration, as it has them and as the guard has them.
+pub(crate) struct Issuers(Vec<(IssuerConfig, TrustedIssuer)>);
+
+impl Issuers {
+    /// Those of `config`. One whose keys come from where they came `before` keeps the keys that it has: it may be away now.
+    pub(crate) fn of(config: &Config, before: Option<&Self>, world: &World) -> Result<Self, Failure> {
+        let all = config.issuers.iter().map(|issuer| {
+            let held = before.and_then(|before| before.keys_of(issuer));
+            Ok((issuer.clone(), trusted(issuer, held, world)?))
+        });
+        Ok(Self(all.collect::<Result<_, Failure>>()?))
+    }
+
+    pub(crate) fn trusted(&self) -> Vec<TrustedIssuer> {
+        self.0.iter().map(|(_, issuer)| issuer.clone()).collect()
+    }
+
+    /// Certificates are read when connections are made ready, so that keys which need them are made anew.
+    fn keys_of(&self, issuer: &IssuerConfig) -> Option<Arc<IssuerKeys>> {
+        let from = |issuer: &IssuerConfig| {
+            (
+                issuer.issuer.clone(),
+                issuer.jwks_uri.clone(),
+                issuer.jwks_file.clone(),
+                issuer.ca_file.clone(),
+            )
+        };
+        let (_, held) = self.0.iter().find(|(held, _)| from(held) == from(issuer))?;
+        issuer.ca_file.is_none().then(|| Arc::clone(&held.keys))
+    }
+}
+
 /// One issuer, with keys of its own.
-pub(crate) fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIssuer, Failure> {
+fn trusted(
+    issuer: &IssuerConfig,
+    held: Option<Arc<IssuerKeys>>,
+    world: &World,
+) -> Result<TrustedIssuer, Failure> {
     let from = match (&issuer.jwks_uri, &issuer.jwks_file) {
         (_, Some(file)) => KeysFrom::File(file.clone()),
         (Some(uri), None) => KeysFrom::Url(parsed(uri)?),
@@ -34,7 +70,10 @@ pub(crate) fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIss
         Some(introspection) => Some(opaque(issuer, introspection, &fetcher, world)?),
         None => None,
     };
-    let keys = IssuerKeys::new(issuer.issuer.clone(), from, fetcher, Arc::clone(&world.clock));
+    let keys = held.unwrap_or_else(|| {
+        let clock = Arc::clone(&world.clock);
+        Arc::new(IssuerKeys::new(issuer.issuer.clone(), from, fetcher, clock))
+    });
     let trust = IssuerTrust {
         issuer: issuer.issuer.clone(),
         algorithms: issuer.algorithms.clone(),
@@ -45,7 +84,8 @@ pub(crate) fn trusted(issuer: &IssuerConfig, world: &World) -> Result<TrustedIss
     Ok(TrustedIssuer {
         serves: issuer.serves.clone(),
         opaque,
-        ..TrustedIssuer::new(trust, Arc::new(keys))
+        calls: issuer.calls,
+        ..TrustedIssuer::new(trust, keys)
     })
 }
 

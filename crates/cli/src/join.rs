@@ -15,7 +15,7 @@ use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Policy, Rules, ScopeDescription, ServerRules};
 use portcullis_core::secret::Secret;
 use portcullis_guard::recorder::{Durability, Recorder as _};
-use portcullis_guard::{Guard, PublicHost, ReplayLog, Sealing, SealingSettings, TrustedIssuer};
+use portcullis_guard::{Guard, PublicHost, ReplayLog, Sealing, SealingSettings};
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
@@ -36,8 +36,10 @@ use portcullis_server::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::issuers::Issuers;
+use crate::revocations::Followed;
 use crate::senders::senders;
-use crate::{issuers, limits, revocations, rings};
+use crate::{limits, revocations, rings};
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -189,6 +191,13 @@ pub(crate) struct GatewayParts {
     spawned: Vec<Arc<StdioUpstream>>,
 }
 
+/// What of a gateway is made anew when its configuration is another one.
+pub(crate) struct Replaceable {
+    pub(crate) issuers: Issuers,
+    /// Who is told of revoked keys.
+    pub(crate) followed: Followed,
+}
+
 impl GatewayParts {
     /// After the last connection is gone: outcomes go on record, spawned servers end.
     pub(crate) async fn finish(self) {
@@ -204,32 +213,28 @@ pub(crate) async fn gateway(
     config: &Config,
     settings: &GatewayConfig,
     world: &World,
-) -> Result<GatewayParts, Failure> {
+) -> Result<(GatewayParts, Replaceable), Failure> {
     let digest_key = world
         .master
         .derive("audit argument digest v1")
         .map_err(cannot("derive a key"))?;
-    let issuers: Vec<TrustedIssuer> = config
-        .issuers
-        .iter()
-        .map(|issuer| issuers::trusted(issuer, world))
-        .collect::<Result<_, _>>()?;
-    let authority = revocations::follow(config, world, &issuers)?;
+    let issuers = Issuers::of(config, None, world)?;
+    let followed = revocations::follow(config, world, issuers.trusted())?;
     let guard = Guard::new(
         portcullis_guard::Settings {
             public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
                 .map_err(cannot("use the public URL"))?,
-            issuers,
+            issuers: issuers.trusted(),
             policy: Arc::clone(&world.policy),
             recorder: world.audit.clone(),
             clock: Arc::clone(&world.clock),
             digest_key: DigestKey::new(*digest_key),
             senders: senders(config, world)?,
+            rates: limits::rates(config),
         },
         &random::System,
     )
-    .map_err(cannot("start the guard"))?
-    .with_limits(limits::rates(config));
+    .map_err(cannot("start the guard"))?;
     let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let guard = Arc::new(match sealing(config, settings, &keyring, world)? {
         Some(sealing) => guard.with_sealing(sealing),
@@ -277,11 +282,6 @@ pub(crate) async fn gateway(
     let settings = gateway::Settings {
         public_url: settings.public_url.clone(),
         servers,
-        authorization_servers: config
-            .issuers
-            .iter()
-            .map(|issuer| issuer.issuer.clone())
-            .collect(),
         body_bytes: config.limits.body,
         body_time: BODY_TIME,
         stream_silence: STREAM_SILENCE,
@@ -289,16 +289,17 @@ pub(crate) async fn gateway(
         readiness: Arc::new(Needs {
             audit: Arc::clone(&world.audit),
             replays: Arc::clone(&world.replays),
-            authority,
+            authority: Arc::clone(followed.watcher()),
         }),
     };
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
         .map_err(cannot("use the public URL"))?;
-    Ok(GatewayParts {
+    let parts = GatewayParts {
         gateway,
         guard,
         spawned,
-    })
+    };
+    Ok((parts, Replaceable { issuers, followed }))
 }
 
 /// What opens and seals fields, if a tool has any that are sealed.

@@ -13,6 +13,7 @@ mod join;
 mod keys;
 mod limits;
 mod logs;
+mod reload;
 mod revocations;
 mod rings;
 mod seal;

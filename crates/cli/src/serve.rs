@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::Failure;
 use crate::join::{self, World, cannot, secret_file};
 use crate::limits::connections;
-use crate::{config, logs};
+use crate::reload::Reloader;
+use crate::{config, logs, reload};
 
 /// How often expired rows leave the store.
 const REAPING: Duration = Duration::from_secs(600);
@@ -42,8 +44,9 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
             args.config.display()
         )));
     };
-    let world = World::open(&config)?;
-    let parts = join::gateway(&config, settings, &world).await?;
+    let seen = reload::files(&args.config, &config);
+    let world = Arc::new(World::open(&config)?);
+    let (parts, replaceable) = join::gateway(&config, settings, &world).await?;
     let listener = listen(&settings.listen).await?;
     let admin = admin(
         settings.admin_listen.as_deref(),
@@ -51,9 +54,17 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     )
     .await?;
     stop_on_signal(&world.stop)?;
+    let reloader = Reloader::new(
+        &args.config,
+        (config.clone(), seen),
+        Arc::clone(&world),
+        Arc::clone(&parts.guard),
+        replaceable,
+    )?;
     world
         .record("start", format!("gateway {}", settings.public_url))
         .await?;
+    tokio::spawn(reloader.run());
     let limits = connections(&config, 2);
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));

@@ -13,7 +13,7 @@ use portcullis_core::policy::{Effect, ToolRule};
 use portcullis_core::random::token;
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
-use portcullis_guard::Serves;
+use portcullis_guard::{CallsOfToken, Serves};
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (Some(gateway), Some(authority)) = (&config.gateway, &config.authority) else {
         return Err(Failure::refused("the embedded configuration is incomplete"));
     };
-    let parts = join::gateway(&config, gateway, &world).await?;
+    let (parts, _) = join::gateway(&config, gateway, &world).await?;
     let (authority, store) =
         join::authority(&config, authority, &world, Some(parts.gateway.catalogue())).await?;
     let mut password = people::ensure_user(&store, USER, &random::System, world.clock.now())
@@ -285,6 +285,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             clock_skew: Lifetime::from_secs(0),
             tokens: TokenProfile::of(Profile::Rfc9068),
             serves: Serves::Every,
+            calls: CallsOfToken::Many,
             introspection: None,
         }],
         policy: PolicyConfig::default(),

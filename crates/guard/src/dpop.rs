@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use portcullis_core::identity::{Confirmation, ProofHeld, dpop};
+use portcullis_core::identity::{Confirmation, ProofHeld, Vouched, dpop};
 use portcullis_core::ids::{Principal, ServerName};
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_core::wire::Scheme;
@@ -113,6 +113,31 @@ impl Senders {
             Err(Reason::NonceNeeded)
         } else {
             Ok(())
+        }
+    }
+
+    /// Uses up a token that is for one call (RFC 7519 §4.1.7). One that may have been made before the memory of used tokens began may
+    /// have been used as well; by the clock of its issuer, which may be ahead by `skew`.
+    pub(crate) async fn spend_token(
+        &self,
+        token: &Vouched,
+        principal: &Principal,
+        skew: Lifetime,
+        now: UnixTime,
+    ) -> Result<(), Reason> {
+        let remembered = || match token.issued() < self.replays.since().plus(skew) {
+            true => Err(Reason::TokenReplayed),
+            false => Ok(()),
+        };
+        remembered()?;
+        let id = ReplayId::token(token.issuer(), token.token_id()).sent_by(principal);
+        match self
+            .replays
+            .first_use(id, token.expires().plus(skew), now)
+            .await?
+        {
+            Use::First => remembered(),
+            Use::Again => Err(Reason::TokenReplayed),
         }
     }
 

@@ -43,7 +43,7 @@ pub use host::{InvalidPublicUrl, PublicHost};
 pub use limits::{InvalidRate, Limited, RATE_COUNT, Rate, Rates, network};
 pub use nonce::NonceKey;
 pub use outcomes::Ticket;
-pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, SEAL_METHODS, Settings};
+pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, Judging, SEAL_METHODS, Settings};
 pub use portcullis_core::identity::VerifiedIdentity;
 pub use portcullis_core::ids::Principal;
 pub use portcullis_core::policy::Effect;
@@ -54,7 +54,7 @@ pub use sealing::{SealProblem, SealRefused, SealedAnswer, Sealing, SealingKeys, 
 pub use sessions::{SessionTaken, Sessions};
 pub use streams::{STREAMS, STREAMS_PER_PRINCIPAL, Stream, Streams};
 pub use tally::Tally;
-pub use trust::{Opaque, Part, Serves, TrustedIssuer};
+pub use trust::{CallsOfToken, Opaque, Part, Serves, TrustedIssuer};
 
 #[cfg(test)]
 mod tests;

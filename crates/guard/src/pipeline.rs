@@ -51,18 +51,42 @@ pub struct Settings {
     pub digest_key: DigestKey,
     /// What is asked of those who send tokens.
     pub senders: Senders,
+    /// How much each may ask for.
+    pub rates: Rates,
 }
 
 /// Judges calls. Made once, shared by all requests.
 pub struct Guard {
-    settings: Settings,
-    verifier: Verifier,
+    public_host: PublicHost,
+    recorder: Arc<dyn Recorder>,
+    clock: Arc<dyn Clock>,
+    digest_key: DigestKey,
+    terms: ArcSwap<Terms>,
     arrivals: Arrivals,
     outcomes: Outcomes,
     tally: Tally,
-    limits: Limits,
     floods: Arc<Floods>,
     pub(crate) sealing: Option<Arc<Sealing>>,
+}
+
+/// What a guard judges by that may be replaced while it runs: all of it at once, with the next decision.
+pub struct Judging {
+    /// Whose tokens count. What was held of tokens before is forgotten with it.
+    pub issuers: Vec<TrustedIssuer>,
+    /// Who may call what.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// What is asked of those who send tokens.
+    pub senders: Senders,
+    /// How much each may ask for. What was taken counts on where the quotas are the same.
+    pub rates: Rates,
+}
+
+/// The same, at work. A decision is made by one of them from beginning to end.
+struct Terms {
+    verifier: Verifier,
+    policy: Arc<ArcSwap<Policy>>,
+    senders: Senders,
+    limits: Arc<Limits>,
 }
 
 /// A call that may go on: once, and exactly as it was judged.
@@ -84,28 +108,45 @@ impl Guard {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn new(mut settings: Settings, random: &dyn SecureRandom) -> Result<Self, RandomUnavailable> {
+    pub fn new(settings: Settings, random: &dyn SecureRandom) -> Result<Self, RandomUnavailable> {
         let arrivals = Arrivals::new(random)?;
-        let verifier = Verifier::new(std::mem::take(&mut settings.issuers));
         let outcomes = Outcomes::start(Arc::clone(&settings.recorder));
         let floods = Floods::start(Arc::clone(&settings.recorder), Arc::clone(&settings.clock));
+        let terms = Terms {
+            verifier: Verifier::new(settings.issuers),
+            policy: settings.policy,
+            senders: settings.senders,
+            limits: Arc::new(Limits::new(settings.rates)),
+        };
         Ok(Self {
-            settings,
-            verifier,
+            public_host: settings.public_host,
+            recorder: settings.recorder,
+            clock: settings.clock,
+            digest_key: settings.digest_key,
+            terms: ArcSwap::from_pointee(terms),
             arrivals,
             outcomes,
             tally: Tally::default(),
-            limits: Limits::new(Rates::default()),
             floods,
             sealing: None,
         })
     }
 
-    /// The same, with quotas. Without them, nobody has any.
-    #[must_use]
-    pub fn with_limits(mut self, rates: Rates) -> Self {
-        self.limits = Limits::new(rates);
-        self
+    /// Judges by this from the next decision on. A request that was identified before is decided by it too: whose issuer is none any
+    /// more, or may not speak for the server, is refused.
+    pub fn judge_by(&self, judging: Judging) {
+        let before = self.terms.load();
+        let limits = if *before.limits.rates() == judging.rates {
+            Arc::clone(&before.limits)
+        } else {
+            Arc::new(Limits::new(judging.rates))
+        };
+        self.terms.store(Arc::new(Terms {
+            verifier: Verifier::new(judging.issuers),
+            policy: judging.policy,
+            senders: judging.senders,
+            limits,
+        }));
     }
 
     /// The same, with tools that have sealed fields.
@@ -138,10 +179,13 @@ impl Guard {
         head: &Parts,
     ) -> Result<Arc<VerifiedIdentity>, Refusal> {
         match self.identify(endpoint, arrival, head).await {
-            Ok(who) => match self.limits.caller(&who, self.settings.clock.now()) {
-                Ok(()) => Ok(who),
-                Err(limited) => Err(self.refuse(endpoint, arrival, Some(&who), limited.into()).await),
-            },
+            Ok(who) => {
+                let within = self.terms.load().limits.caller(&who, self.clock.now());
+                match within {
+                    Ok(()) => Ok(who),
+                    Err(limited) => Err(self.refuse(endpoint, arrival, Some(&who), limited.into()).await),
+                }
+            }
             Err(Unidentified { reason, token }) => {
                 let scheme = Scheme::used(&head.headers);
                 let draft = Draft::new(arrival, endpoint).unidentified(scheme, token.as_ref());
@@ -154,16 +198,15 @@ impl Guard {
     /// Refusals have it already.
     #[must_use]
     pub fn dpop_nonce(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
-        self.settings
-            .senders
-            .nonce(endpoint.server(), self.settings.clock.now())
+        let now = self.clock.now();
+        self.terms.load().senders.nonce(endpoint.server(), now)
     }
 
     /// A refusal for want of a nonce has one whatever the rules are.
     fn nonce_with(&self, endpoint: &Endpoint, reason: &Reason) -> Option<HeaderValue> {
         if *reason == Reason::NonceNeeded {
-            let now = self.settings.clock.now();
-            Some(self.settings.senders.nonce_key.nonce(now))
+            let now = self.clock.now();
+            Some(self.terms.load().senders.nonce_key.nonce(now))
         } else {
             self.dpop_nonce(endpoint)
         }
@@ -172,7 +215,7 @@ impl Guard {
     /// What a server asks of those who send it tokens.
     #[must_use]
     pub fn sender_rules(&self, server: &ServerName) -> SenderRules {
-        self.settings.senders.rules(server)
+        self.terms.load().senders.rules(server)
     }
 
     /// The second half: what is called, may they, and is that on record? A call that may change something is
@@ -233,11 +276,11 @@ impl Guard {
             return Err(self.hidden(endpoint, who, call, draft));
         }
         let Open { call, answer } = self.open(endpoint, who, head, call).await?;
-        draft.argues(&call, &self.settings.digest_key);
+        draft.argues(&call, &self.digest_key);
         let permit = self.decide(endpoint, who, call, draft)?;
         if let Some(Target::Tool(tool)) = permit.call().target() {
-            let now = self.settings.clock.now();
-            self.limits.tool(endpoint.server(), tool, now)?;
+            let now = self.clock.now();
+            self.terms.load().limits.tool(endpoint.server(), tool, now)?;
         }
         Ok((permit, answer))
     }
@@ -257,20 +300,20 @@ impl Guard {
     /// Whether a tool is in the lists that a caller gets: some call of it could be allowed, by the policy and with a token of this
     /// issuer.
     pub(crate) fn may_list(&self, who: &VerifiedIdentity, server: &ServerName, tool: &ToolName) -> bool {
-        let target = Target::Tool(tool.clone());
-        self.verifier
-            .reaches(who.issuer(), server, (&Method::ToolsCall, Some(&target)))
-            && self.settings.policy.load().may_list(who, server, tool)
+        let (target, terms) = (Target::Tool(tool.clone()), self.terms.load());
+        let called = (&Method::ToolsCall, Some(&target));
+        terms.verifier.reaches(who.issuer(), server, called)
+            && terms.policy.load().may_list(who, server, tool)
     }
 
-    /// Whether tokens of this issuer count at a server.
-    pub(crate) fn speaks_for(&self, issuer: &Issuer, server: &ServerName) -> bool {
-        self.verifier.speaks_for(issuer, server)
+    /// The issuers whose tokens count at a server, in the order of the configuration.
+    pub(crate) fn issuers_of(&self, server: &ServerName) -> Vec<Issuer> {
+        self.terms.load().verifier.issuers_of(server)
     }
 
     /// What such a call is told without sealed fields. It is not opened: what is not listed is refused with any arguments.
     fn hidden(&self, endpoint: &Endpoint, who: &VerifiedIdentity, call: Call, draft: &mut Draft) -> Reason {
-        draft.argues(&call, &self.settings.digest_key);
+        draft.argues(&call, &self.digest_key);
         match self.decide(endpoint, who, call, draft) {
             Err(reason) => reason,
             // The policy was changed in between. The call was judged as it came, so it cannot go on.
@@ -298,15 +341,14 @@ impl Guard {
         call: Call,
         draft: &mut Draft,
     ) -> Result<Permit, Reason> {
-        endpoint.sessions().check(&call, who, self.settings.clock.now())?;
-        let policy = self.settings.policy.load();
+        endpoint.sessions().check(&call, who, self.clock.now())?;
+        let terms = self.terms.load();
+        let policy = terms.policy.load();
         if let Some(needs) = policy.needs(endpoint.server(), call.method(), call.target()) {
             draft.needs(&needs);
         }
-        if !self
-            .verifier
-            .reaches(who.issuer(), endpoint.server(), (call.method(), call.target()))
-        {
+        let called = (call.method(), call.target());
+        if !terms.verifier.reaches(who.issuer(), endpoint.server(), called) {
             return Err(Reason::IssuerNotForTarget);
         }
         Ok(policy.decide(who, endpoint.server(), call)?)
@@ -405,13 +447,13 @@ impl Guard {
     /// The policy of this moment.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        self.settings.policy.load_full()
+        self.terms.load().policy.load_full()
     }
 
     /// The time that the guard goes by.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
-        &*self.settings.clock
+        &*self.clock
     }
 
     /// How often each decision was made.
@@ -459,10 +501,7 @@ impl Guard {
     }
 
     async fn record(&self, decision: Decision, durability: Durability) -> Result<u64, RecorderUnavailable> {
-        self.settings
-            .recorder
-            .record(Event::from(decision), durability)
-            .await
+        self.recorder.record(Event::from(decision), durability).await
     }
 
     /// What is not on record does not happen, not even a refusal: its answer would be one that nobody can
@@ -488,7 +527,7 @@ impl Guard {
         id: Option<&RequestId>,
         reason: &Reason,
     ) -> Refusal {
-        let basic = || self.settings.policy.load().basic_scopes(endpoint.server());
+        let basic = || self.policy().basic_scopes(endpoint.server());
         let asked = Asked {
             request: arrival.request(),
             metadata_url: endpoint.metadata_url(),
@@ -524,7 +563,7 @@ pub const ENDPOINT_METHODS: &str = "GET, POST, DELETE";
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("public_host", &self.settings.public_host)
+            .field("public_host", &self.public_host)
             .finish_non_exhaustive()
     }
 }

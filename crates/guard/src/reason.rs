@@ -49,6 +49,9 @@ pub enum Reason {
     /// A proof that was used before.
     #[error("the proof was used before")]
     ProofReplayed,
+    /// A token for one call that was used before, or may have been before it could be remembered.
+    #[error("the token is for one call, and was used, or may have been")]
+    TokenReplayed,
     /// Whether a proof was used before cannot be found out.
     #[error(transparent)]
     ReplayUnavailable(#[from] ReplayUnavailable),
@@ -156,6 +159,7 @@ impl Reason {
             Self::Proof(failed) => failed.code(),
             Self::NonceNeeded => "dpop.nonce",
             Self::ProofReplayed => "dpop.replayed",
+            Self::TokenReplayed => "token.replayed",
             Self::ReplayUnavailable(error) => error.code(),
             Self::IntrospectionUnavailable(error) => error.code(),
             Self::IssuerNotForTarget => "policy.issuer-not-for-target",
@@ -186,6 +190,7 @@ impl Reason {
             | Self::NoCredential
             | Self::NonceNeeded
             | Self::ProofReplayed
+            | Self::TokenReplayed
             | Self::IssuerNotForTarget
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow

@@ -226,6 +226,12 @@ impl Row {
             .challenged(asked.invitation()),
             Reason::Token(failed) => Self::token(*failed, asked),
             Reason::Proof(_) | Reason::ProofReplayed => Self::proof(reason, asked),
+            Reason::TokenReplayed => Self::ours(
+                401,
+                code,
+                "the access token is for one call, and was used; get another one for each call from the issuer that the metadata names",
+            )
+            .challenged(asked.invalid_token("the access token is for one call, and was used")),
             // RFC 9449 §9.
             Reason::NonceNeeded => {
                 let sentence = "the proof needs the nonce that `DPoP-Nonce` of this answer has; make a new proof with it";
@@ -423,6 +429,7 @@ impl Row {
         let name = limited.whose.name();
         let whom = match limited.whose {
             Whose::Address(_) => "requests without a credential that holds come from this address",
+            Whose::Asking(_) => "tokens that their issuer does not know come from this address",
             Whose::Client(..) => "requests come from this client",
             Whose::User(..) => "requests come from the clients of this user",
             Whose::Tool(..) => "calls of this tool are made by all of its callers",
@@ -559,6 +566,7 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::Proof(_)
         | Reason::NonceNeeded
         | Reason::ProofReplayed
+        | Reason::TokenReplayed
         | Reason::ReplayUnavailable(_)
         | Reason::IntrospectionUnavailable(_)
         | Reason::IssuerNotForTarget

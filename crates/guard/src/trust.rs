@@ -1,6 +1,7 @@
 //! The issuers that configuration trusts, what each may speak for, and the way from a token to what they say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_core::identity::{
@@ -11,9 +12,11 @@ use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_core::wire::{AccessToken, Method, Target};
 use portcullis_net::discovery::IssuerKeys;
 use portcullis_net::introspection::Introspection;
+use quick_cache::sync::Cache;
 
-use crate::cache::{Inactive, Key, Remembered, TokenCache};
+use crate::cache::{Inactive, Key, Remembered, TOKENS, TokenCache};
 use crate::endpoint::Endpoint;
+use crate::limits::{Attempt, Questions};
 use crate::reason::Reason;
 use crate::refused_tokens::RefusedTokens;
 
@@ -28,6 +31,17 @@ pub struct TrustedIssuer {
     pub serves: Serves,
     /// How it is asked about opaque tokens, where it has such.
     pub opaque: Option<Opaque>,
+    /// For how many calls each of its tokens is.
+    pub calls: CallsOfToken,
+}
+
+/// For how many calls a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallsOfToken {
+    /// For as many as there are before it expires.
+    Many,
+    /// For one (RFC 7519 §4.1.7): its name is remembered until it expires, and a second call with it is refused.
+    One,
 }
 
 /// The servers that an issuer may speak for.
@@ -69,6 +83,7 @@ impl TrustedIssuer {
             keys,
             serves: Serves::Every,
             opaque: None,
+            calls: CallsOfToken::Many,
         }
     }
 }
@@ -77,6 +92,8 @@ impl TrustedIssuer {
 #[derive(Debug)]
 struct Known {
     keys: Arc<IssuerKeys>,
+    /// The accepted difference of clocks, where its tokens are for one call.
+    one_call: Option<Lifetime>,
     opaque: Option<(Arc<Introspection>, Lifetime)>,
     /// At every server, or at those below alone.
     everywhere: Option<Trust>,
@@ -115,6 +132,10 @@ impl Known {
         Self {
             everywhere,
             at,
+            one_call: match issuer.calls {
+                CallsOfToken::Many => None,
+                CallsOfToken::One => Some(issuer.trust.skew),
+            },
             keys: issuer.keys,
             opaque: issuer.opaque.map(|opaque| (opaque.ask, opaque.kept)),
         }
@@ -129,31 +150,48 @@ impl Known {
 /// Verifies tokens of the trusted issuers.
 #[derive(Debug)]
 pub(crate) struct Verifier {
+    /// In the order of the configuration.
+    names: Vec<Issuer>,
     issuers: HashMap<Issuer, Known>,
     cache: TokenCache,
     refused: RefusedTokens,
     inactive: Inactive,
+    questions: Questions,
+    /// Opaque tokens that their issuer knew, until they expire: that they are asked about again is nobody's flood.
+    known: Cache<Key, UnixTime>,
 }
 
 impl Verifier {
     pub(crate) fn new(issuers: Vec<TrustedIssuer>) -> Self {
+        let names = issuers.iter().map(|issuer| issuer.trust.issuer.clone()).collect();
         let issuers = issuers
             .into_iter()
             .map(|issuer| (issuer.trust.issuer.clone(), Known::new(issuer)))
             .collect();
         Self {
+            names,
             issuers,
             cache: TokenCache::new(),
             refused: RefusedTokens::new(),
             inactive: Inactive::new(),
+            questions: Questions::new(),
+            known: Cache::new(TOKENS),
         }
     }
 
-    /// Whether tokens of this issuer count at a server.
-    pub(crate) fn speaks_for(&self, issuer: &Issuer, server: &ServerName) -> bool {
-        self.issuers
-            .get(issuer)
-            .is_some_and(|known| known.at(server).is_ok())
+    /// The accepted difference of clocks of an issuer whose tokens are for one call.
+    pub(crate) fn one_call(&self, issuer: &Issuer) -> Option<Lifetime> {
+        self.issuers.get(issuer)?.one_call
+    }
+
+    /// The issuers whose tokens count at a server, in the order of the configuration.
+    pub(crate) fn issuers_of(&self, server: &ServerName) -> Vec<Issuer> {
+        let counts = |issuer: &&Issuer| {
+            self.issuers
+                .get(*issuer)
+                .is_some_and(|known| known.at(server).is_ok())
+        };
+        self.names.iter().filter(counts).cloned().collect()
     }
 
     /// Whether tokens of this issuer can reach what a call is aimed at. Of an issuer that speaks for some tools alone, a
@@ -206,7 +244,7 @@ impl Verifier {
         &self,
         key: Key,
         token: &AccessToken,
-        endpoint: &Endpoint,
+        (endpoint, peer): (&Endpoint, Option<IpAddr>),
         now: UnixTime,
     ) -> Result<Arc<Remembered>, Reason> {
         let keys_now = |token: &Vouched| self.issuers.get(token.issuer())?.keys.cached();
@@ -220,7 +258,7 @@ impl Verifier {
             Ok(candidate) => self.verify_signed(&candidate, endpoint, now).await,
             // What is no JWS is the business of the one issuer here whose tokens may be anything. A JWT never is: it says
             // whose it is, and nobody else is shown it.
-            Err(Failed::NotCompact) => self.verify_opaque(key, token, endpoint, now).await,
+            Err(Failed::NotCompact) => self.verify_opaque(key, token, (endpoint, peer), now).await,
             Err(failed) => Err(failed.into()),
         };
         match verified {
@@ -263,17 +301,33 @@ impl Verifier {
         &self,
         key: Key,
         token: &AccessToken,
-        endpoint: &Endpoint,
+        (endpoint, peer): (&Endpoint, Option<IpAddr>),
         now: UnixTime,
     ) -> Result<Remembered, Reason> {
         let (trust, ask, kept) = self.introspects(endpoint.server()).ok_or(Failed::NotCompact)?;
         if let Some(failed) = self.inactive.recall(&key, now) {
             return Err(failed.into());
         }
-        let answer = ask.ask(token).await?;
+        let known = self.known.get(&key).is_some_and(|expires| now < expires);
+        let attempt = match known {
+            true => Attempt::default(),
+            false => self.questions.attempt(peer, now)?,
+        };
+        let answer = match ask.ask(token).await {
+            Ok(answer) => answer,
+            Err(unavailable) => {
+                // Nobody knows what the token is worth.
+                self.questions.held(attempt);
+                return Err(unavailable.into());
+            }
+        };
         let until = now.plus(kept);
         match introspected(token, &answer, trust, endpoint.resource(), now) {
-            Ok(vouched) => Ok(Remembered::answered(vouched, now, until)),
+            Ok(vouched) => {
+                self.known.insert(key, vouched.expires());
+                self.questions.held(attempt);
+                Ok(Remembered::answered(vouched, now, until))
+            }
             Err(failed) => {
                 // A garbled answer, or a time that is yet to come, says nothing about the next answer.
                 let passes = matches!(

@@ -29,14 +29,23 @@ impl Server {
 
     /// Ends it as Ctrl-C does, and waits until it is gone.
     pub(crate) fn stop(&mut self) -> Outcome {
+        self.signal("INT")?;
+        let ended = self.0.wait()?;
+        match ended.success() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("it ended with {ended}"))),
+        }
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) -> Outcome {
         let told = Command::new("kill")
-            .arg("-INT")
+            .arg(format!("-{name}"))
             .arg(self.0.id().to_string())
             .status()?;
-        let ended = self.0.wait()?;
-        match told.success() && ended.success() {
+        match told.success() {
             true => Ok(()),
-            false => Err(Failure::new(format!("kill: {told}, end: {ended}"))),
+            false => Err(Failure::new(format!("kill: {told}"))),
         }
     }
 }

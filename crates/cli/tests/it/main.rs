@@ -17,6 +17,7 @@ mod issuers;
 mod kept;
 mod readme;
 mod records;
+mod reload;
 mod replicas;
 mod restart;
 mod runbook;

@@ -77,6 +77,12 @@ impl Vouched {
         &self.token_id
     }
 
+    /// When its issuer says that it was made.
+    #[must_use]
+    pub fn issued(&self) -> UnixTime {
+        self.issued
+    }
+
     /// `exp`, as [`VerifiedIdentity::expires`].
     #[must_use]
     pub fn expires(&self) -> UnixTime {

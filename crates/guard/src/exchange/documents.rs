@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Response, StatusCode};
 use portcullis_core::identity::dpop;
-use portcullis_core::ids::{Issuer, ResourceUri, ServerName};
+use portcullis_core::ids::{ResourceUri, ServerName};
 use portcullis_core::oauth::metadata::ProtectedResourceMetadata;
 
 use crate::dpop::SenderConstraint;
@@ -56,17 +56,12 @@ impl Guard {
         &self,
         server: &ServerName,
         resource: &ResourceUri,
-        authorization_servers: &[Issuer],
         jwks_uri: Option<String>,
     ) -> Response<Bytes> {
         let metadata = ProtectedResourceMetadata {
             resource: resource.clone(),
             // RFC 9728 §2: those whose tokens can be used here.
-            authorization_servers: authorization_servers
-                .iter()
-                .filter(|issuer| self.speaks_for(issuer, server))
-                .cloned()
-                .collect(),
+            authorization_servers: self.issuers_of(server),
             scopes_supported: Some(self.policy().basic_scopes(server).iter().cloned().collect()),
             bearer_methods_supported: Some(vec!["header".to_owned()]),
             jwks_uri,

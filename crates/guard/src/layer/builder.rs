@@ -12,16 +12,16 @@ use http::{HeaderValue, Uri};
 use portcullis_core::audit::DigestKey;
 use portcullis_core::fault::Fault;
 use portcullis_core::identity::dpop;
-use portcullis_core::ids::{ResourceUri, Scope, ScopeSet, ServerName, ToolName};
+use portcullis_core::ids::{ResourceUri, ServerName};
 use portcullis_core::limits;
 use portcullis_core::oauth::metadata::PROTECTED_RESOURCE;
-use portcullis_core::policy::{Effect, Policy, Rules, ServerRules, ToolRule};
+use portcullis_core::policy::Effect;
 use portcullis_core::random::SecureRandom as _;
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::random;
 use tokio_util::sync::CancellationToken;
 
-use super::{AuthorizationServer, GuardLayer, Guarded};
+use super::{AuthorizationServer, GuardLayer, Guarded, ToolRules};
 use crate::dpop::{ProofNonce, SenderConstraint, SenderRules, Senders};
 use crate::endpoint::Endpoint;
 use crate::exchange::catalogue::Catalogue;
@@ -48,7 +48,7 @@ const PARTS: usize = 8;
 /// What is wrong with what a guard was to be built of: all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidGuard {
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
 impl InvalidGuard {
@@ -86,11 +86,7 @@ pub struct GuardBuilder {
     url: String,
     issuers: Vec<AuthorizationServer>,
     recorder: Arc<dyn Recorder>,
-    tools: Vec<(String, Effect, Option<String>)>,
-    unlisted: Effect,
-    implies: Vec<(String, String)>,
-    cedar: Vec<(String, String)>,
-    cedar_files: Vec<PathBuf>,
+    rules: ToolRules,
     origins: Vec<String>,
     senders: SenderRules,
     replays: Option<Arc<dyn ReplayLog>>,
@@ -113,11 +109,7 @@ impl GuardBuilder {
             url: url.to_owned(),
             issuers: vec![issuer],
             recorder,
-            tools: Vec::new(),
-            unlisted: Effect::Irreversible,
-            implies: Vec::new(),
-            cedar: Vec::new(),
-            cedar_files: Vec::new(),
+            rules: ToolRules::new(),
             origins: Vec::new(),
             senders: SenderRules {
                 constraint: SenderConstraint::None,
@@ -128,7 +120,7 @@ impl GuardBuilder {
             digest_key: None,
             body_bytes: limits::BODY_BYTES,
             stream_silence: STREAM_SILENCE,
-            rates: Rates::default(),
+            rates: Rates::usual(),
         }
     }
 
@@ -138,41 +130,46 @@ impl GuardBuilder {
         self
     }
 
-    /// What a tool does. A call of it needs the scope `{server}:{effect}`, or one above it: irreversible is above write, write above
-    /// read.
+    /// What callers may do: nothing without the scope for what is irreversible, unless it is said. It can be
+    /// [replaced](GuardLayer::replace_rules) later.
+    pub fn rules(mut self, rules: ToolRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// [`ToolRules::tool`]
     pub fn tool(mut self, name: &str, effect: Effect) -> Self {
-        self.tools.push((name.to_owned(), effect, None));
+        self.rules = self.rules.tool(name, effect);
         self
     }
 
-    /// What a tool does, and the scopes (space-delimited) all of which a call of it needs instead.
+    /// [`ToolRules::tool_with_scopes`]
     pub fn tool_with_scopes(mut self, name: &str, effect: Effect, scopes: &str) -> Self {
-        self.tools
-            .push((name.to_owned(), effect, Some(scopes.to_owned())));
+        self.rules = self.rules.tool_with_scopes(name, effect, scopes);
         self
     }
 
-    /// What tools do that are not named here: irreversible, unless it is said.
+    /// [`ToolRules::unlisted_tools`]
     pub fn unlisted_tools(mut self, effect: Effect) -> Self {
-        self.unlisted = effect;
+        self.rules = self.rules.unlisted_tools(effect);
         self
     }
 
-    /// Whoever holds the first scope holds the second one.
+    /// [`ToolRules::implies`]
     pub fn implies(mut self, scope: &str, implied: &str) -> Self {
-        self.implies.push((scope.to_owned(), implied.to_owned()));
+        self.rules = self.rules.implies(scope, implied);
         self
     }
 
-    /// Rules finer than scopes, in Cedar (`docs/policy.md`); `name` is for messages and records.
+    /// [`ToolRules::cedar`]
     pub fn cedar(mut self, name: &str, rules: &str) -> Self {
-        self.cedar.push((name.to_owned(), rules.to_owned()));
+        self.rules = self.rules.cedar(name, rules);
         self
     }
 
-    /// The same, from a file.
+    /// [`ToolRules::cedar_file`]
     pub fn cedar_file(mut self, file: impl Into<PathBuf>) -> Self {
-        self.cedar_files.push(file.into());
+        self.rules = self.rules.cedar_file(file);
         self
     }
 
@@ -195,7 +192,8 @@ impl GuardBuilder {
         self
     }
 
-    /// How much each may ask for: as much as they like, unless it is said. Addresses are told apart by [`super::Peer`].
+    /// How much each may ask for: as [`Rates::usual`] has it, unless it is said. Whoever gives requests a [`super::Peer`] can add
+    /// `per_address`: without one, all addresses are one.
     pub fn rates(mut self, rates: Rates) -> Self {
         self.rates = rates;
         self
@@ -237,7 +235,7 @@ impl GuardBuilder {
         );
         let policy = server
             .as_ref()
-            .and_then(|server| self.policy(server, &mut problems));
+            .and_then(|server| self.rules.policy(server, &mut problems));
         let secrets = kept(self.secrets(), &mut problems);
         let (Some(address), Some(server), Some(policy), Some((digest_key, nonce_key)), true) =
             (address, server, policy, secrets, problems.is_empty())
@@ -248,12 +246,12 @@ impl GuardBuilder {
             problems: vec![error.to_string()],
         };
         let public_host = PublicHost::of(&address.origin, self.origins).map_err(|error| invalid(&error))?;
-        let authorization_servers = issuers.iter().map(|issuer| issuer.trust.issuer.clone()).collect();
         let stop = CancellationToken::new();
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let settings = Settings {
             public_host,
             issuers,
-            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            policy: Arc::clone(&policy),
             recorder: self.recorder,
             digest_key,
             senders: Senders {
@@ -264,10 +262,9 @@ impl GuardBuilder {
                 replays: self.replays.unwrap_or_else(|| remembering(&clock)),
             },
             clock,
+            rates: self.rates,
         };
-        let guard = Guard::new(settings, &random::System)
-            .map_err(|error| invalid(&error))?
-            .with_limits(self.rates);
+        let guard = Guard::new(settings, &random::System).map_err(|error| invalid(&error))?;
         let metadata_path = format!("{PROTECTED_RESOURCE}{}", address.path.path());
         let endpoint = Endpoint::new(
             server,
@@ -287,7 +284,7 @@ impl GuardBuilder {
             path: address.path,
             metadata_path,
             host: address.host,
-            authorization_servers,
+            policy,
             stop,
         })))
     }
@@ -305,63 +302,6 @@ impl GuardBuilder {
             trusted.push(issuer);
         }
         trusted
-    }
-
-    fn policy(&mut self, server: &ServerName, problems: &mut Vec<String>) -> Option<Policy> {
-        let before = problems.len();
-        let mut tools = Vec::new();
-        for (name, effect, scopes) in &self.tools {
-            let of = |error: &dyn fmt::Display| format!("tool `{name}`: {error}");
-            let scopes = scopes.as_deref().map(ScopeSet::parse).transpose();
-            let scopes = kept(scopes.map_err(|error| of(&error)), problems).flatten();
-            if let Some(name) = kept(ToolName::parse(name).map_err(|error| of(&error)), problems) {
-                tools.push(ToolRule {
-                    name,
-                    effect: *effect,
-                    scopes,
-                });
-            }
-        }
-        let mut implies = Vec::new();
-        for (scope, implied) in &self.implies {
-            let [scope, implied] = [scope, implied].map(|text| {
-                kept(
-                    Scope::parse(text).map_err(|error| format!("`{text}`: {error}")),
-                    problems,
-                )
-            });
-            implies.extend(scope.zip(implied));
-        }
-        let mut cedar = std::mem::take(&mut self.cedar);
-        for file in &self.cedar_files {
-            let name = file.display().to_string();
-            let text =
-                std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"));
-            cedar.extend(kept(text, problems).map(|text| (name, text)));
-        }
-        if problems.len() > before {
-            return None;
-        }
-        let rules = Rules {
-            servers: vec![ServerRules {
-                name: server.clone(),
-                unlisted: self.unlisted,
-                tools,
-            }],
-            implies,
-            cedar,
-        };
-        match Policy::compile(&rules) {
-            Ok(policy) => Some(policy),
-            Err(errors) => {
-                problems.extend(errors.into_iter().map(|error| {
-                    let file = error.file.map(|file| format!("{file}: ")).unwrap_or_default();
-                    let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                    format!("{file}{}{hint}", error.message)
-                }));
-                None
-            }
-        }
     }
 
     /// The key of digests, and that of nonces.
@@ -432,7 +372,7 @@ impl Address {
 }
 
 /// What was found, or nothing and one problem more.
-fn kept<T>(found: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
+pub(super) fn kept<T>(found: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
     found.map_err(|problem| problems.push(problem)).ok()
 }
 

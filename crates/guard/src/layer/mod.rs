@@ -22,6 +22,7 @@
 mod builder;
 mod issuer;
 mod lines;
+mod rules;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -32,14 +33,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{Extensions, HeaderValue, Request, Response, Uri};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, Full};
 use portcullis_core::forward::UpstreamCredential;
-use portcullis_core::ids::Issuer;
 use portcullis_core::oauth::metadata::PROTECTED_RESOURCE;
+use portcullis_core::policy::Policy;
 use tokio_util::sync::CancellationToken;
 use tower::util::ServiceExt as _;
 use tower::{Layer, Service};
@@ -56,6 +58,7 @@ pub use portcullis_core::audit::DigestKey;
 pub use portcullis_core::identity::Profile;
 pub use portcullis_core::jose::SignatureAlgorithm;
 pub use portcullis_core::time::Lifetime;
+pub use rules::ToolRules;
 
 /// Longest wait for the head of the inner service's answer. A tool that runs for longer answers with a stream at once
 /// (MCP, Streamable HTTP).
@@ -81,7 +84,7 @@ struct Guarded {
     metadata_path: String,
     /// What the inner service gets as `Host`.
     host: HeaderValue,
-    authorization_servers: Vec<Issuer>,
+    policy: Arc<ArcSwap<Policy>>,
     stop: CancellationToken,
 }
 
@@ -103,6 +106,22 @@ impl GuardLayer {
     #[must_use]
     pub fn guard(&self) -> &Arc<Guard> {
         self.0.exchange.guard()
+    }
+
+    /// Judges by these rules from the next call on. Whatever is wrong with them, those of before go on. Reads the files that they
+    /// name.
+    ///
+    /// # Errors
+    /// [`InvalidGuard`], with everything that is wrong.
+    pub fn replace_rules(&self, rules: &ToolRules) -> Result<(), InvalidGuard> {
+        let mut problems = Vec::new();
+        match rules.policy(self.0.exchange.endpoint().server(), &mut problems) {
+            Some(policy) => {
+                self.0.policy.store(Arc::new(policy));
+                Ok(())
+            }
+            None => Err(InvalidGuard { problems }),
+        }
     }
 
     /// Ends the streams that are open: without it, a graceful stop waits for clients that listen.
@@ -259,13 +278,10 @@ impl Guarded {
     fn metadata(&self, request: &Request<Body>) -> Response<Body> {
         let endpoint = self.exchange.endpoint();
         let read = || {
-            let document = self.exchange.guard().metadata(
-                endpoint.server(),
-                endpoint.resource(),
-                &self.authorization_servers,
-                None,
-            );
-            document.map(Full::new)
+            let guard = self.exchange.guard();
+            guard
+                .metadata(endpoint.server(), endpoint.resource(), None)
+                .map(Full::new)
         };
         for_everyone(request.method(), read).map(boxed)
     }

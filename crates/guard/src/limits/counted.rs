@@ -121,7 +121,9 @@ fn record(whose: Option<&Whose>, reason: &'static str, count: Count, now: UnixTi
     };
     match whose {
         None | Some(Whose::Address(None)) => {}
-        Some(Whose::Address(Some(network))) => record.peer = Some(network_text(*network)),
+        Some(Whose::Address(Some(network)) | Whose::Asking(network)) => {
+            record.peer = Some(network_text(*network))
+        }
         Some(Whose::Client(issuer, client)) => {
             record.actor = Some(Actor {
                 agent: Some(client.as_str().to_owned()),

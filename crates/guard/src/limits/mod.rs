@@ -26,8 +26,12 @@ use table::{Table, Taken};
 pub(crate) use counted::{Counted, Noted};
 pub use rate::{InvalidRate, RATE_COUNT, Rate};
 
+/// Opaque tokens from one address about which an issuer is asked in vain: a fifth of what it is asked at all
+/// ([`portcullis_net::introspection::PER_SECOND`]).
+pub(crate) const UNKNOWN_TOKENS: &str = "10/s";
+
 /// The quotas of a guard. `None` is no limit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Requests of one address, or of one /64 with IPv6, whose credential is missing or does not hold.
     pub per_address: Option<Rate>,
@@ -39,6 +43,19 @@ pub struct Rates {
     pub per_tool: Option<Rate>,
     /// The same, for tools that differ.
     pub tools: HashMap<(ServerName, ToolName), Option<Rate>>,
+}
+
+impl Rates {
+    /// For those who are known: more than an agent asks for, and less than a flood. Whoever can tell addresses apart adds
+    /// `per_address`.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self {
+            per_client: Rate::parse("6000/min").ok(),
+            per_user: Rate::parse("12000/min").ok(),
+            ..Self::default()
+        }
+    }
 }
 
 /// More than a quota has.
@@ -57,6 +74,8 @@ pub struct Limited {
 pub(crate) enum Whose {
     /// The address, or the /64. `None` where the listener does not say, and for all of those together.
     Address(Option<IpAddr>),
+    /// An address, or a /64, from which opaque tokens come that nobody knows.
+    Asking(IpAddr),
     /// A client of an issuer.
     Client(Issuer, ClientId),
     /// A user of an issuer.
@@ -70,6 +89,7 @@ impl Whose {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Address(_) => "per_address",
+            Self::Asking(_) => "unknown_tokens",
             Self::Client(..) => "per_client",
             Self::User(..) => "per_user",
             Self::Tool(..) => "per_tool",
@@ -80,6 +100,7 @@ impl Whose {
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Address(_) => "limits.address",
+            Self::Asking(_) => "limits.unknown-tokens",
             Self::Client(..) => "limits.client",
             Self::User(..) => "limits.user",
             Self::Tool(..) => "limits.tool",
@@ -121,8 +142,47 @@ pub(crate) struct Limits {
 }
 
 /// A credential that is about to be looked at, and counts until it holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Attempt(Option<Taken>);
+
+/// The questions to issuers about opaque tokens that the callers at each address caused and that were in vain. An issuer is asked
+/// so much and no more: whoever sends tokens that nobody knows uses up what one address has, and not what all have.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    table: Table,
+    rate: Option<Rate>,
+}
+
+impl Questions {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: Table::new(),
+            rate: Rate::parse(UNKNOWN_TOKENS).ok(),
+        }
+    }
+
+    /// Before an issuer is asked. Where the listener does not say who calls, nobody can be told from others.
+    pub(crate) fn attempt(&self, peer: Option<IpAddr>, now: UnixTime) -> Result<Attempt, Limited> {
+        let (Some(network), Some(rate)) = (peer.map(network), self.rate) else {
+            return Ok(Attempt(None));
+        };
+        match self.table.take(&network, rate, now) {
+            Ok(taken) => Ok(Attempt(Some(taken))),
+            Err(wait) => Err(Limited {
+                whose: Whose::Asking(network),
+                rate,
+                wait,
+            }),
+        }
+    }
+
+    /// It was not in vain.
+    pub(crate) fn held(&self, attempt: Attempt) {
+        if let Some(taken) = attempt.0 {
+            self.table.give_back(&taken);
+        }
+    }
+}
 
 impl Limits {
     pub(crate) fn new(rates: Rates) -> Self {
@@ -134,6 +194,10 @@ impl Limits {
             tools: Table::new(),
             held: Cache::new(TOKENS),
         }
+    }
+
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// Before anything is looked at that costs more than reading it.

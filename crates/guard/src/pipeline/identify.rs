@@ -11,6 +11,7 @@ use portcullis_core::wire::{AccessToken, Presented, Proof};
 use super::Guard;
 use crate::arrival::Arrival;
 use crate::cache::{Key, Remembered};
+use crate::dpop::Senders;
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 
@@ -41,22 +42,26 @@ impl Guard {
         arrival: &Arrival,
         head: &Parts,
     ) -> Result<Arc<VerifiedIdentity>, Unidentified> {
-        let now = self.settings.clock.now();
+        let now = self.clock.now();
+        let terms = self.terms.load_full();
         let shown = self.shown(endpoint, head);
         // Before any signature is checked: what does not hold in the end stays counted.
         let token = shown.as_ref().ok().map(|shown| &shown.key);
-        let attempt = self
+        let attempt = terms
             .limits
             .attempt(arrival.peer(), token, now)
             .map_err(Reason::from)?;
         let Shown { token, proof, key } = shown?;
-        let held = self.verifier.verify(key, &token, endpoint, now).await?;
-        self.limits.token_held(key, held.vouched.expires());
+        let held = terms
+            .verifier
+            .verify(key, &token, (endpoint, arrival.peer()), now)
+            .await?;
+        terms.limits.token_held(key, held.vouched.expires());
+        let senders = &terms.senders;
         let who = match &proof {
             None => held.alone().map_err(Reason::from),
-            Some(proof) => self.proven(endpoint, head, &held, proof, now).await,
+            Some(proof) => proven(senders, endpoint, head, &held, proof, now).await,
         };
-        let senders = &self.settings.senders;
         let who = who.and_then(|who| {
             if senders
                 .rules(endpoint.server())
@@ -68,9 +73,19 @@ impl Guard {
                 Err(Failed::NotConstrained.into())
             }
         });
+        // Last of all, when nothing else can go wrong.
+        let who = match (who, terms.verifier.one_call(held.vouched.issuer())) {
+            (Ok(who), Some(skew)) => {
+                let spent = senders
+                    .spend_token(&held.vouched, who.principal(), skew, now)
+                    .await;
+                spent.map(|()| who)
+            }
+            (who, _) => who,
+        };
         match who {
             Ok(who) => {
-                self.limits.held(attempt);
+                terms.limits.held(attempt);
                 Ok(who)
             }
             Err(reason) => Err(Unidentified {
@@ -82,7 +97,7 @@ impl Guard {
 
     /// What is presented, at an address of ours.
     fn shown(&self, endpoint: &Endpoint, head: &Parts) -> Result<Shown, Reason> {
-        self.settings.public_host.check(&head.uri, &head.headers)?;
+        self.public_host.check(&head.uri, &head.headers)?;
         let (token, proof) = match Presented::parse(&head.headers, head.uri.query())? {
             Presented::Absent => return Err(Reason::NoCredential),
             Presented::Bearer(token) => (token, None),
@@ -94,33 +109,32 @@ impl Guard {
             proof,
         })
     }
+}
 
-    /// The sender of a token that is bound to a key, by a proof that was never seen before (RFC 9449 §4.3). The proof is
-    /// used up last, when nothing else can go wrong.
-    async fn proven(
-        &self,
-        endpoint: &Endpoint,
-        head: &Parts,
-        held: &Remembered,
-        proof: &Proof,
-        now: UnixTime,
-    ) -> Result<Arc<VerifiedIdentity>, Reason> {
-        let senders = &self.settings.senders;
-        // The token alone says whether a proof could help.
-        let token = held.vouched.proven_by().ok_or(Failed::NotBound)?;
-        let proof = dpop::Candidate::parse(proof)?;
-        let key = proof.key(held.proof_key.get())?;
-        let expected = dpop::Expected {
-            method: head.method.as_str(),
-            target: endpoint.target(),
-            token: Some(token),
-            window: senders.window,
-            now,
-        };
-        let proof = proof.verify(&key, &expected)?;
-        let who = held.vouched.confirm(Some(&proof))?;
-        held.proof_key.get_or_init(|| key);
-        senders.spend(&proof, who.principal(), endpoint, now).await?;
-        Ok(Arc::new(who))
-    }
+/// The sender of a token that is bound to a key, by a proof that was never seen before (RFC 9449 §4.3). The proof is
+/// used up last, when nothing else can go wrong.
+async fn proven(
+    senders: &Senders,
+    endpoint: &Endpoint,
+    head: &Parts,
+    held: &Remembered,
+    proof: &Proof,
+    now: UnixTime,
+) -> Result<Arc<VerifiedIdentity>, Reason> {
+    // The token alone says whether a proof could help.
+    let token = held.vouched.proven_by().ok_or(Failed::NotBound)?;
+    let proof = dpop::Candidate::parse(proof)?;
+    let key = proof.key(held.proof_key.get())?;
+    let expected = dpop::Expected {
+        method: head.method.as_str(),
+        target: endpoint.target(),
+        token: Some(token),
+        window: senders.window,
+        now,
+    };
+    let proof = proof.verify(&key, &expected)?;
+    let who = held.vouched.confirm(Some(&proof))?;
+    held.proof_key.get_or_init(|| key);
+    senders.spend(&proof, who.principal(), endpoint, now).await?;
+    Ok(Arc::new(who))
 }

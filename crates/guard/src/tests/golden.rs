@@ -143,6 +143,7 @@ fn every_reason_has_its_answer() {
         (Reason::BodyBroken, "400 -31400 http.body-broken".to_owned()),
         (Reason::TooManyStreams { limit: 9 }, "429 -31429 http.too-many-streams | 10".to_owned()),
         (Reason::StreamsFull { limit: 9 }, "503 -31503 http.streams-full | 10".to_owned()),
+        (limited(Whose::Asking([192, 0, 2, 1].into())), "429 -31429 limits.unknown-tokens | 7".to_owned()),
         (limited(Whose::Address(None)), "429 -31429 limits.address | 7".to_owned()),
         (
             limited(Whose::Client(Issuer::parse("https://i").unwrap(), ClientId::parse("c").unwrap())),
@@ -323,6 +324,12 @@ fn proofs_and_senders_have_their_answers() {
                 "401 -31401 dpop.replayed{}",
                 invalid_proof("the proof was used before")
             ),
+        ),
+        (
+            Reason::TokenReplayed,
+            "401 -31401 token.replayed | Bearer error=\"invalid_token\", error_description=\"the access token is for one call, and was used\", \
+             resource_metadata=\"https://gw/prm\", scope=\"notes:read\", DPoP algs=\"ES256 EdDSA ES384 ES512 PS256 RS256\""
+                .to_owned(),
         ),
         (
             Failed::SenderConstrained.into(),

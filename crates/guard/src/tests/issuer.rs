@@ -1,7 +1,7 @@
 //! An issuer with a real key, and a guard that trusts it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -211,7 +211,7 @@ impl House {
 
     /// With these quotas.
     pub(crate) fn limited(keys: &[&Key], rates: Rates) -> Self {
-        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW));
+        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW - 5));
         Self::with(keys, senders(ANYONE, Arc::new(replays)), rates)
     }
 
@@ -231,26 +231,17 @@ impl House {
         publish(&jwks, keys);
         let clock = Arc::new(Hand(AtomicI64::new(NOW * 1000)));
         let memory = Arc::new(Memory::default());
-        let issuer = Issuer::parse(ISSUER).unwrap();
-        let fetcher = Fetcher::new(Reach::LoopbackToo).unwrap();
-        let issuer_keys = IssuerKeys::new(
-            issuer,
-            KeysFrom::File(jwks.clone()),
-            fetcher,
-            Arc::<Hand>::clone(&clock),
-        );
         let settings = Settings {
             public_host: PublicHost::of("https://gw.example", Vec::new()).unwrap(),
-            issuers: vec![TrustedIssuer::new(trust(), Arc::new(issuer_keys))],
+            issuers: vec![trusted(&jwks, &clock)],
             policy: Arc::new(ArcSwap::from_pointee(policy())),
             recorder: Arc::<Memory>::clone(&memory),
             clock: Arc::<Hand>::clone(&clock),
             digest_key: DigestKey::new([7; 32]),
             senders,
+            rates,
         };
-        let guard = Guard::new(settings, &portcullis_net::random::System)
-            .unwrap()
-            .with_limits(rates);
+        let guard = Guard::new(settings, &portcullis_net::random::System).unwrap();
         let sessions = Arc::new(Sessions::new());
         let endpoint = |path: &str| {
             Endpoint::new(
@@ -271,9 +262,14 @@ impl House {
         }
     }
 
+    /// Its issuer, with keys that are read anew.
+    pub(crate) fn trusted(&self) -> TrustedIssuer {
+        trusted(&self.jwks, &self.clock)
+    }
+
     /// The same house with a guard that trusts these issuers and no others.
     pub(crate) fn trust_only(&mut self, issuers: Vec<TrustedIssuer>) {
-        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW));
+        let replays = LocalReplayLog::new(1000, UnixTime::from_secs(NOW - 5));
         let settings = Settings {
             public_host: PublicHost::of("https://gw.example", Vec::new()).unwrap(),
             issuers,
@@ -282,6 +278,7 @@ impl House {
             clock: Arc::<Hand>::clone(&self.clock),
             digest_key: DigestKey::new([7; 32]),
             senders: senders(ANYONE, Arc::new(replays)),
+            rates: Rates::default(),
         };
         self.guard = Guard::new(settings, &portcullis_net::random::System).unwrap();
     }
@@ -290,6 +287,16 @@ impl House {
     pub(crate) fn publish(&self, keys: &[&Key]) {
         publish(&self.jwks, keys);
     }
+}
+
+fn trusted(jwks: &Path, clock: &Arc<Hand>) -> TrustedIssuer {
+    let keys = IssuerKeys::new(
+        Issuer::parse(ISSUER).unwrap(),
+        KeysFrom::File(jwks.to_owned()),
+        Fetcher::new(Reach::LoopbackToo).unwrap(),
+        Arc::<Hand>::clone(clock),
+    );
+    TrustedIssuer::new(trust(), Arc::new(keys))
 }
 
 impl Drop for House {
@@ -317,7 +324,7 @@ fn publish(file: &std::path::Path, keys: &[&Key]) {
     .unwrap();
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let tool = |name: &str, effect| ToolRule {
         name: ToolName::parse(name).unwrap(),
         effect,

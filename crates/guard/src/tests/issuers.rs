@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::request::Parts;
 use portcullis_core::identity::TokenProfile;
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::secret::Secret;
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 
 use super::issuer::{House, ISSUER, Key, NOW, trust};
 use super::{MCP, call, head};
-use crate::{Opaque, Part, Serves, TrustedIssuer};
+use crate::{CallsOfToken, Opaque, Part, Serves, TrustedIssuer};
 
 const OTHER: &str = "https://other.example";
 
@@ -122,6 +123,119 @@ async fn an_issuer_reaches_the_tools_that_it_may_and_nothing_else_that_has_a_nam
         let refusal = house.judge(&head, &body).await.unwrap_err();
         assert_eq!(refusal.code(), "policy.issuer-not-for-target", "{body}");
     }
+    std::fs::remove_file(file).unwrap();
+}
+
+/// DOS-08: whoever sends tokens that nobody knows uses up what one address has.
+#[tokio::test]
+async fn dos_08_a_flood_of_unknown_tokens_stops_its_own_address() {
+    let key = Key::new("k");
+    let mut house = House::new(&[&key]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            let known = String::from_utf8_lossy(&request[..read]).contains("token=good");
+            let body = json!({
+                "active": known, "aud": MCP, "sub": "alice", "client_id": "agent-1", "scope": "notes:read",
+                "iat": NOW, "exp": NOW + 300,
+            });
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let (mut one, file) = trusted(ISSUER, &key, &house);
+    let ask = Introspection::new(
+        one.trust.issuer.clone(),
+        url.parse().unwrap(),
+        &Secret::new("Basic x"),
+        Fetcher::new(Reach::LoopbackToo).unwrap(),
+        Arc::clone(&house.clock) as Arc<dyn Clock>,
+    );
+    one.opaque = Some(Opaque {
+        ask: Arc::new(ask.unwrap()),
+        answers: TokenProfile::of_introspection(),
+        kept: Lifetime::from_secs(10),
+    });
+    house.trust_only(vec![one]);
+    let from = async |peer: &str, token: &str| {
+        let arrival = house.guard.arrival(Some(peer.parse().unwrap()));
+        let head = head(Some(token));
+        let who = house.guard.authenticate(&house.short, &arrival, &head).await;
+        who.map_or_else(|refusal| refusal.code(), |_| "ok")
+    };
+    assert_eq!(from("192.0.2.1", "good-1").await, "ok");
+    for number in 0..10 {
+        assert_eq!(from("192.0.2.1", &format!("bad-{number}")).await, "token.invalid");
+    }
+    for number in 10..100 {
+        let code = from("192.0.2.1", &format!("bad-{number}")).await;
+        assert_eq!(code, "limits.unknown-tokens");
+    }
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        11,
+        "the issuer is asked about no more of them"
+    );
+    // Others are asked about, and so is what was known there before.
+    assert_eq!(from("192.0.2.2", "good-2").await, "ok");
+    assert_eq!(from("192.0.2.1", "good-1").await, "ok");
+    // A new token of the flooded address waits for a tenth of a second. What is known uses nothing up.
+    assert_eq!(from("192.0.2.1", "good-3").await, "limits.unknown-tokens");
+    house.clock.forward(10);
+    assert_eq!(from("192.0.2.1", "good-1").await, "ok", "asked about again");
+    for number in 0..20 {
+        assert_eq!(from("192.0.2.1", &format!("good-new-{number}")).await, "ok");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+/// CLM-21: a token for one call is good for one, also when the first came to nothing, and not at all where it may have been used
+/// before it could be remembered.
+#[tokio::test]
+async fn clm_21_a_token_for_one_call() {
+    let key = Key::new("k");
+    let mut house = House::new(&[&key]);
+    let (mut one, file) = trusted(ISSUER, &key, &house);
+    one.calls = CallsOfToken::One;
+    one.trust.skew = Lifetime::from_secs(5);
+    house.trust_only(vec![one]);
+    let named = |jti: &str, issued: i64| {
+        let token = key.token(MCP, "notes:read", |claims| {
+            claims.insert("jti".to_owned(), jti.into());
+            claims.insert("iat".to_owned(), issued.into());
+        });
+        head(Some(&token))
+    };
+    let code = async |head: &Parts, body: &str| match house.judge(head, body).await {
+        Ok(_) => "ok",
+        Err(refusal) => refusal.code(),
+    };
+    let first = named("t-1", NOW);
+    assert_eq!(code(&first, &call("list_notes")).await, "ok");
+    assert_eq!(code(&first, &call("list_notes")).await, "token.replayed");
+    assert_eq!(code(&named("t-2", NOW), &call("list_notes")).await, "ok");
+    // Believed, and then refused for something else: used is used.
+    let third = named("t-3", NOW);
+    assert_ne!(code(&third, &call("delete_all")).await, "ok");
+    assert_eq!(code(&third, &call("list_notes")).await, "token.replayed");
+    // By a clock that is five seconds ahead it may be from before the memory.
+    assert_eq!(
+        code(&named("t-4", NOW - 1), &call("list_notes")).await,
+        "token.replayed"
+    );
+    // For as long as the token is good.
+    house.clock.forward(299);
+    assert_eq!(code(&first, &call("list_notes")).await, "token.replayed");
     std::fs::remove_file(file).unwrap();
 }
 

@@ -1,13 +1,16 @@
 //! Quotas, and floods of what does not hold.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::request::Parts;
+use portcullis_core::time::UnixTime;
 use serde_json::Value;
 
-use super::issuer::{House, Key};
+use super::issuer::{ANYONE, House, Key, NOW, policy, senders};
 use super::{MCP, call, head, json_of, text};
-use crate::{Rate, Rates, Refusal};
+use crate::{Judging, LocalReplayLog, Rate, Rates, Refusal};
 
 const HERE: &str = "192.0.2.1";
 
@@ -90,6 +93,39 @@ async fn an_address_that_shows_nothing_good_is_stopped_before_signatures_and_oth
         let token = token(&format!("t{number}"));
         assert_eq!(house.outcome(HERE, &token, "list_notes").await, "ok");
     }
+}
+
+/// What is judged by is replaced: what was held of tokens is forgotten, and a quota that stays the same stays used up.
+#[tokio::test]
+async fn key_08_what_was_held_under_another_configuration_is_not_held_under_this_one() {
+    let key = Key::new("k");
+    let rates = |count: &str| Rates {
+        per_client: rate(count),
+        ..Rates::default()
+    };
+    let house = House::limited(&[&key], rates("2/h"));
+    let judging = |issuers, rates| Judging {
+        issuers,
+        policy: Arc::new(ArcSwap::from_pointee(policy())),
+        senders: senders(
+            ANYONE,
+            Arc::new(LocalReplayLog::new(10, UnixTime::from_secs(NOW - 5))),
+        ),
+        rates,
+    };
+    let good = head(Some(&key.token(MCP, "notes:read", |_| ())));
+    assert_eq!(house.outcome(HERE, &good, "list_notes").await, "ok");
+    house.guard.judge_by(judging(Vec::new(), rates("2/h")));
+    assert_eq!(house.outcome(HERE, &good, "list_notes").await, "token.invalid");
+    house.guard.judge_by(judging(vec![house.trusted()], rates("2/h")));
+    assert_eq!(house.outcome(HERE, &good, "list_notes").await, "ok");
+    assert_eq!(house.outcome(HERE, &good, "list_notes").await, "limits.client");
+    house.guard.judge_by(judging(vec![house.trusted()], rates("3/h")));
+    assert_eq!(
+        house.outcome(HERE, &good, "list_notes").await,
+        "ok",
+        "another quota"
+    );
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use futures_util::StreamExt as _;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use portcullis_guard::exchange::Body;
-use portcullis_guard::layer::{AuthorizationServer, GuardLayer, Judged, Peer};
+use portcullis_guard::layer::{AuthorizationServer, GuardLayer, Judged, Peer, ToolRules};
 use portcullis_guard::recorder::Durability;
-use portcullis_guard::{SenderConstraint, SenderRules, VerifiedIdentity};
+use portcullis_guard::{Effect, SenderConstraint, SenderRules, VerifiedIdentity};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
@@ -561,4 +561,55 @@ async fn everything_that_is_wrong_is_said_at_once() {
         .build()
         .unwrap_err();
     assert!(error.to_string().contains("rules.cedar: "), "{error}");
+}
+
+#[tokio::test]
+async fn rules_are_replaced_while_the_server_runs_and_bad_ones_are_not_taken() {
+    let house = House::new();
+    let (url, guard) = house.serve().await;
+    let reads = house.token("alice", &url, "notes:read");
+    let own = session(&house, &url, &reads).await;
+    let list = async || {
+        let request = in_session(post(&url, &reads, &call("list_notes", &json!({}))), &own);
+        house.send(request).await.status()
+    };
+    assert_eq!(list().await, 200);
+    let bad = ToolRules::new()
+        .cedar("bad", "permit (")
+        .cedar_file("/nowhere.cedar");
+    let problems = guard.replace_rules(&bad).unwrap_err();
+    assert!(problems.to_string().contains("/nowhere.cedar"), "{problems}");
+    assert_eq!(list().await, 200, "those of before go on");
+    guard
+        .replace_rules(&ToolRules::new().tool("list_notes", Effect::Write))
+        .unwrap();
+    assert_eq!(list().await, 403);
+    guard
+        .replace_rules(&ToolRules::new().tool("list_notes", Effect::Read))
+        .unwrap();
+    assert_eq!(list().await, 200);
+}
+
+#[tokio::test]
+async fn nobody_has_no_quota_unless_it_is_said() {
+    let rates = portcullis_guard::Rates::usual();
+    assert!(rates.per_client.is_some() && rates.per_user.is_some());
+    let house = House::new();
+    let url = "http://127.0.0.1:1/mcp";
+    let guard = house.builder(url).build().unwrap();
+    let token = house.token("alice", url, "notes:read");
+    let inner =
+        service_fn(async |_: Request<Judged>| Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))));
+    let service = guard.layer(inner);
+    let per_client = rates.per_client.unwrap().count();
+    // Some come back meanwhile.
+    for _ in 0..per_client * 10 {
+        // Refused for its body, and counted before that.
+        let request = post(url, &token, &json!([])).map(Full::new);
+        let response = service.clone().oneshot(request).await.unwrap();
+        if response.status() == 429 {
+            return;
+        }
+    }
+    panic!("no quota of {per_client}");
 }

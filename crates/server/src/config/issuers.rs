@@ -6,7 +6,7 @@ use portcullis_core::identity::{ClaimPath, Field, Profile, TokenProfile, Without
 use portcullis_core::ids::{ClientId, Issuer, ServerName, ToolName};
 use portcullis_core::jose::SignatureAlgorithm;
 use portcullis_core::time::Lifetime;
-use portcullis_guard::{Part, Serves};
+use portcullis_guard::{CallsOfToken, Part, Serves};
 
 use super::build::Builder;
 use super::document::{Found, Node};
@@ -132,6 +132,10 @@ impl Builder<'_> {
             clock_skew: node.duration("clock_skew").unwrap_or(Lifetime::from_secs(30)),
             tokens,
             serves,
+            calls: match node.text("tokens_for").map(|found| found.value) {
+                Some("one-call") => CallsOfToken::One,
+                Some(_) | None => CallsOfToken::Many,
+            },
             // One that says something wrong is on the report, and must not become none.
             introspection: match introspection {
                 None => None,
@@ -223,6 +227,9 @@ mod tests {
     fn every_profile_has_its_word() {
         assert_eq!(PROFILES, Profile::ALL.map(Profile::name));
         let plain = config(&issuer("a", "")).unwrap();
+        assert_eq!(plain[0].calls, CallsOfToken::Many);
+        let one = config(&issuer("a", "tokens_for = \"one-call\"")).unwrap();
+        assert_eq!(one[0].calls, CallsOfToken::One);
         assert_eq!(plain[0].tokens, TokenProfile::of(Profile::Rfc9068));
         assert!(matches!(plain[0].serves, Serves::Every) && plain[0].introspection.is_none());
         for profile in Profile::ALL {

@@ -2,7 +2,7 @@
 
 use portcullis_core::ids::ToolName;
 use portcullis_core::limits::BODY_BYTES;
-use portcullis_guard::{Rate, STREAMS};
+use portcullis_guard::{Rate, Rates, STREAMS};
 
 use super::build::Builder;
 use super::document::Node;
@@ -31,12 +31,13 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     /// More than an agent asks for, and less than a flood: this grants nothing.
     fn default() -> Self {
+        let usual = Rates::usual();
         Self {
             body: BODY_BYTES,
             per_address: Rate::parse("6000/min").ok(),
-            per_client: Rate::parse("6000/min").ok(),
-            per_user: Rate::parse("12000/min").ok(),
-            per_tool: None,
+            per_client: usual.per_client,
+            per_user: usual.per_user,
+            per_tool: usual.per_tool,
             connections: None,
             connections_per_address: None,
             streams: STREAMS,

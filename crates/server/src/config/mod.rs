@@ -9,6 +9,7 @@
 mod build;
 mod custody;
 mod document;
+mod fixed;
 mod issuers;
 mod limits;
 mod proofs;

@@ -12,7 +12,7 @@ use portcullis_core::policy::{Effect, ToolRule};
 use portcullis_core::seal::session::{Cipher, SESSION_LIFETIME};
 use portcullis_core::secret::Secret;
 use portcullis_core::time::Lifetime;
-use portcullis_guard::{Rate, Serves, ToolSeal};
+use portcullis_guard::{CallsOfToken, Rate, Serves, ToolSeal};
 
 use super::build::Builder;
 use super::document::read;
@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 /// `[gateway]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayConfig {
     /// Listening address, `HOST:PORT`.
     pub listen: String,
@@ -104,6 +104,8 @@ pub struct IssuerConfig {
     pub tokens: TokenProfile,
     /// What it may speak for.
     pub serves: Serves,
+    /// For how many calls each token is.
+    pub calls: CallsOfToken,
     /// Where it is asked about tokens that are no JWTs.
     pub introspection: Option<IntrospectionConfig>,
 }
@@ -214,7 +216,7 @@ pub enum DpopNonce {
 }
 
 /// `[ephemeral]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EphemeralConfig {
     /// The Redis that replicas share; without one, every process remembers for itself.
     pub redis: Option<RedisConfig>,
@@ -232,7 +234,7 @@ impl Default for EphemeralConfig {
 }
 
 /// `[ephemeral]` with a `redis:` URL.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
     /// Where it is.
     pub url: RedisUrl,
@@ -252,14 +254,14 @@ pub struct PolicyConfig {
 }
 
 /// `[audit]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     /// Folder of the log.
     pub dir: PathBuf,
 }
 
 /// `[keys]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysConfig {
     /// Folder of the keys.
     pub dir: PathBuf,
@@ -320,7 +322,7 @@ pub enum CustodyConfig {
 }
 
 /// `[store]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// `sqlite:PATH` or `postgres:…`
     pub url: String,

@@ -96,6 +96,7 @@ pub(super) const ALGORITHMS: &[&str] = &[
     "ML-DSA-65",
 ];
 pub(super) const PROFILES: &[&str] = &["rfc9068", "entra", "okta", "auth0", "keycloak", "cognito"];
+pub(super) const TOKENS_FOR: &[&str] = &["many-calls", "one-call"];
 pub(super) const WITHOUT_SUB: &[&str] = &["refused", "client"];
 pub(super) const KEY_MANAGEMENT: &[&str] = &["ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A256KW", "RSA-OAEP-256"];
 const CUSTODY: &[&str] = &["file", "pkcs11", "external"];

@@ -64,7 +64,7 @@ impl Page {
                 let jwks_uri = format!("{}{JWKS_PATH}", shared.public_url);
                 shared
                     .guard
-                    .metadata(server, resource, &shared.authorization_servers, Some(jwks_uri))
+                    .metadata(server, resource, Some(jwks_uri))
                     .map(Body::from)
             }
             Self::Keys(shared, keyring) => {

@@ -27,7 +27,7 @@ use axum::middleware::map_response;
 use axum::routing::any;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Request, Response};
-use portcullis_core::ids::{InvalidId, Issuer, ServerName};
+use portcullis_core::ids::{InvalidId, ServerName};
 use portcullis_guard::exchange::{Bounds, Exchange};
 use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
@@ -63,8 +63,6 @@ pub struct Settings {
     pub public_url: String,
     /// The servers behind it.
     pub servers: Vec<Server>,
-    /// Issuers that the metadata names: those that the guard trusts.
-    pub authorization_servers: Vec<Issuer>,
     /// Largest request body, in bytes.
     pub body_bytes: usize,
     /// Longest wait for a whole request body.
@@ -92,7 +90,6 @@ struct Shared {
     guard: Arc<Guard>,
     public_url: String,
     addresses: Vec<Address>,
-    authorization_servers: Vec<Issuer>,
     jwks: Arc<JwksPage>,
     readiness: Arc<dyn Readiness>,
     stop: CancellationToken,
@@ -119,7 +116,6 @@ impl Gateway {
             guard,
             addresses: addresses(&settings.public_url, &names)?,
             public_url: settings.public_url,
-            authorization_servers: settings.authorization_servers,
             jwks: Arc::new(JwksPage::new()),
             readiness: settings.readiness,
             stop: stop.clone(),

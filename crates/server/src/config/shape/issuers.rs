@@ -1,6 +1,6 @@
 //! `[[issuers]]`: whose access tokens count, where, and what they look like.
 
-use super::{ALGORITHMS, Kind, Need, PROFILES, Section, WITHOUT_SUB, key, many, named, once};
+use super::{ALGORITHMS, Kind, Need, PROFILES, Section, TOKENS_FOR, WITHOUT_SUB, key, many, named, once};
 
 pub(super) const SECTION: Section = many(
     "issuers",
@@ -47,6 +47,12 @@ pub(super) const SECTION: Section = many(
             Kind::Duration,
             Need::Absent("30s"),
             "Accepted difference between its clock and ours.",
+        ),
+        key(
+            "tokens_for",
+            Kind::Word(TOKENS_FOR),
+            Need::Absent("many-calls"),
+            "For how many calls each token is. With `one-call`, `jti` is remembered in the ephemeral store and a second call with it is refused.",
         ),
         key(
             "profile",

@@ -187,6 +187,7 @@ impl House {
                 nonce_key: NonceKey::random(&random).unwrap(),
                 replays: Arc::new(LocalReplayLog::new(1000, System.now())),
             },
+            rates: portcullis_guard::Rates::default(),
         };
         let mut guard = Guard::new(settings, &random).unwrap();
         if !sealed.is_empty() {
@@ -208,7 +209,6 @@ impl House {
                 name: ServerName::parse("notes").unwrap(),
                 upstream: Arc::new(behind),
             }],
-            authorization_servers: vec![issuer],
             body_bytes: BODY_BYTES,
             body_time: Duration::from_millis(200),
             stream_silence,
