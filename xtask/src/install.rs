@@ -101,30 +101,52 @@ pub(crate) fn run(repository: &Repository) -> Outcome {
     ];
     Program::new("npm").args(npm).within(&tools).run()?;
     for (name, requirements) in ENVIRONMENTS {
-        terminal::say(&format!(
-            "published parts: installing the PyPI packages of {requirements} into .tools/{name}"
-        ));
-        let environment = tools.join(name);
-        Program::new("python3")
-            .args(["-m", "venv"])
-            .arg(&environment)
-            .run()?;
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ];
-        Program::new(environment.join("bin/python"))
-            .args(pip)
-            .arg(repository.path(requirements))
-            .run()?;
+        make(repository, name, requirements)?;
     }
     // Last, so that an installation that was interrupted is done again.
     fs::write(stamp, pins)?;
     Ok(())
+}
+
+/// A Python environment in `.tools/` that only some command needs, unless it is there as `requirements` has it.
+pub(crate) fn environment(repository: &Repository, name: &str, requirements: &str) -> Outcome {
+    let stamp = repository.path(".tools").join(name).join("installed");
+    let pins = repository.read(requirements)?;
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) {
+        return Ok(());
+    }
+    make(repository, name, requirements)?;
+    fs::write(stamp, pins)?;
+    Ok(())
+}
+
+/// Debian packages.
+pub(crate) fn debian(names: &[&str]) -> Outcome {
+    apt(&["update", "--quiet"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], names].concat())
+}
+
+fn make(repository: &Repository, name: &str, requirements: &str) -> Outcome {
+    terminal::say(&format!(
+        "published parts: installing the PyPI packages of {requirements} into .tools/{name}"
+    ));
+    let environment = repository.path(".tools").join(name);
+    Program::new("python3")
+        .args(["-m", "venv"])
+        .arg(&environment)
+        .run()?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ];
+    Program::new(environment.join("bin/python"))
+        .args(pip)
+        .arg(repository.path(requirements))
+        .run()
 }
 
 /// Test vectors are not installed and not in the repository: says whether they are here. At the end of the tests each file
@@ -176,12 +198,7 @@ fn packages() -> Outcome {
         let advice = "this machine has no apt-get; install them with its own package manager";
         return Err(Failure::new(format!("missing: {}; {advice}", names.join(", "))));
     }
-    apt(&["update", "--quiet"])?;
-    apt(&[
-        &["install", "--yes", "--no-install-recommends"],
-        packages.as_slice(),
-    ]
-    .concat())
+    debian(&packages)
 }
 
 fn apt(arguments: &[&str]) -> Outcome {

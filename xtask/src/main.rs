@@ -28,7 +28,8 @@ cargo xtask rules                    the file rules and the architecture test al
 cargo xtask install                  only installs what `test` needs
 cargo xtask conformance              the official MCP conformance suite: bare, through the gateway, and the authority
 cargo xtask fuzz --seconds N [--require]   each fuzz target for N seconds (--require: fail when fuzzing cannot run here)
-cargo xtask bench [SECONDS]          measures, and writes docs/benchmarks.md (SECONDS of each round: 3)
+cargo xtask bench [SECONDS]          measures, and writes docs/benchmarks.md (SECONDS of each round: 3); brings HAProxy and Envoy
+                                     where it can (with `--only SECTION` after it: shows that section alone)
 ";
 
 fn main() -> ExitCode {

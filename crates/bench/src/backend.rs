@@ -7,12 +7,18 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Either, Full};
+use http_body_util::{BodyExt as _, Collected, Either, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::load::Failure;
+
+/// How the load generator's calls begin, wherever they came through.
+const OURS: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call""#;
+const CALLED: &[u8] =
+    br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"5"}],"isError":false,"resultType":"complete"}}"#;
 
 /// Serves until the process ends. Prints its address as the only line.
 pub(crate) async fn serve(out: &mut dyn std::io::Write) -> Result<(), Failure> {
@@ -32,10 +38,16 @@ pub(crate) async fn serve(out: &mut dyn std::io::Write) -> Result<(), Failure> {
                             .unwrap_or_else(|_| http::Response::new(Either::Right(Silence))),
                     );
                 }
-                let _body = request.into_body().collect().await;
-                let body = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"5"}],"isError":false,"resultType":"complete"}}"#;
-                let body = || Either::Left(Full::new(Bytes::from_static(body.as_bytes())));
+                let body = request.into_body().collect().await;
+                let body = body.map(Collected::to_bytes).unwrap_or_default();
+                let answer = if body.starts_with(OURS) {
+                    Bytes::from_static(CALLED)
+                } else {
+                    answer(&body)
+                };
+                let body = || Either::Left(Full::new(answer.clone()));
                 Ok(http::Response::builder()
+                    .status(if answer.is_empty() { 202 } else { 200 })
                     .header("content-type", "application/json")
                     .body(body())
                     .unwrap_or_else(|_| http::Response::new(body())))
@@ -47,6 +59,36 @@ pub(crate) async fn serve(out: &mut dyn std::io::Write) -> Result<(), Failure> {
                 .await;
         });
     }
+}
+
+/// What a client of the 2026-07-28 revision is told that asks before it calls, as proxies of MCP do, or has ids of its own. Empty for
+/// a notification.
+fn answer(message: &[u8]) -> Bytes {
+    let message: Value = serde_json::from_slice(message).unwrap_or_default();
+    let Some(id) = message.get("id") else {
+        return Bytes::new();
+    };
+    let method = message.get("method").and_then(Value::as_str).unwrap_or_default();
+    let result = match method {
+        "tools/call" => {
+            json!({"content": [{"type": "text", "text": "5"}], "isError": false, "resultType": "complete"})
+        }
+        "tools/list" => json!({
+            "tools": [{"name": "add", "inputSchema": {"type": "object"}}], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "private",
+        }),
+        "server/discover" => json!({
+            "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": {"name": "bench", "version": "1"},
+            "resultType": "complete", "ttlMs": 60_000, "cacheScope": "private",
+        }),
+        _ => {
+            let error =
+                json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}});
+            return error.to_string().into();
+        }
+    };
+    json!({"jsonrpc": "2.0", "id": id, "result": result})
+        .to_string()
+        .into()
 }
 
 /// A body that never ends.

@@ -1,24 +1,31 @@
 //! Measures Portcullis and writes what it found as a Markdown page: `cargo xtask bench`.
 //!
-//! `portcullis-bench PORTCULLIS [SECONDS]` prints the page; `portcullis-bench backend` serves the backend of the measurement.
+//! `portcullis-bench PORTCULLIS [SECONDS] [--only SECTION]…` prints the page, or some sections of it; `portcullis-bench backend` serves
+//! the backend of the measurement, `portcullis-bench proxy BACKEND` a bare proxy in front of it.
 
 mod backend;
+mod fixture;
 mod floods;
 mod gateway;
+mod growth;
+mod idle;
 mod load;
+mod process;
 mod proofs;
+mod proxy;
 mod replay;
 mod rotation;
 mod sealing;
 mod sessions;
 mod signatures;
+mod subjects;
 mod validation;
 mod warm;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use load::Failure;
 
@@ -27,26 +34,48 @@ const ROUNDS: usize = 5;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new()?;
-    match arguments.as_slice() {
-        [word] if word == "backend" => runtime.block_on(backend::serve(&mut std::io::stdout())),
+    let out = &mut std::io::stdout();
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["backend"] => runtime.block_on(backend::serve(out)),
+        ["proxy", behind] => runtime.block_on(proxy::serve(behind, out)),
         [portcullis, rest @ ..] => {
-            let seconds = rest.first().map_or(Ok(3), |text| text.parse())?;
+            let (seconds, only) = match rest {
+                [seconds, only @ ..] if *seconds != "--only" => (seconds.parse()?, only),
+                only => (3, only),
+            };
+            let mut named = Vec::new();
+            for pair in only.chunks(2) {
+                let ["--only", name] = pair else {
+                    return Err(USAGE.into());
+                };
+                named.push(*name);
+            }
             measure(
                 &runtime,
-                Path::new(portcullis),
+                &std::fs::canonicalize(portcullis)?,
                 Duration::from_secs(seconds),
-                &mut std::io::stdout(),
+                &named,
+                out,
             )
         }
-        [] => Err("usage: portcullis-bench PORTCULLIS [SECONDS]".into()),
+        [] => Err(USAGE.into()),
     }
 }
 
-/// Each section is written as soon as it is measured, so that a run that ends early has shown what it found.
+const USAGE: &str = "usage: portcullis-bench PORTCULLIS [SECONDS] [--only SECTION]…";
+
+/// Each section is written as soon as it is measured, so that a run that ends early has shown what it found. Without a name all of
+/// them.
 fn measure(
     runtime: &tokio::runtime::Runtime,
     portcullis: &Path,
     time: Duration,
+    only: &[&str],
     page: &mut dyn std::io::Write,
 ) -> Result<(), Failure> {
     write!(
@@ -56,27 +85,45 @@ fn measure(
         machine()
     )?;
     type Section<'s> = (&'s str, &'s dyn Fn() -> Result<String, Failure>);
-    let sections: [Section<'_>; 8] = [
-        ("validation, cold and warm", &|| validation_section(runtime, time)),
-        ("signatures, per algorithm", &|| {
-            signatures::section(ROUNDS, time / 15)
+    let sections: [Section<'_>; 10] = [
+        ("validation", &|| validation_section(runtime, time)),
+        ("signatures", &|| signatures::section(ROUNDS, time / 15)),
+        ("encryption", &|| sealing::section(ROUNDS, time / 3, tools())),
+        ("sessions", &|| sessions::section(ROUNDS, time / 10)),
+        ("replay", &|| replay::section(runtime, time)),
+        ("rotation", &|| rotation::section(runtime)),
+        ("idle", &|| idle::section(runtime, portcullis)),
+        ("gateway", &|| {
+            gateway::section(runtime, portcullis, tools(), time)
         }),
-        ("hybrid encryption", &|| {
-            sealing::section(ROUNDS, time / 3, tools())
-        }),
-        ("sealed sessions", &|| sessions::section(ROUNDS, time / 10)),
-        ("replay log", &|| replay::section(runtime, time)),
-        ("rotation under load", &|| rotation::section(runtime)),
-        ("gateway against the direct call", &|| {
-            gateway_section(runtime, portcullis, time)
-        }),
+        ("growth", &|| growth::section(runtime, portcullis, time)),
         ("floods", &|| floods::section(runtime, portcullis, time)),
     ];
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| sections.iter().all(|(known, _)| known != *name))
+    {
+        let known: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+        return Err(format!("no section `{unknown}`: {}", known.join(", ")).into());
+    }
+    let began = Instant::now();
     for (name, section) in sections {
-        writeln!(std::io::stderr(), "bench: {name}")?;
+        if !only.is_empty() && !only.contains(&name) {
+            continue;
+        }
+        writeln!(
+            std::io::stderr(),
+            "bench: {name}, after {} s",
+            began.elapsed().as_secs()
+        )?;
         page.write_all(section()?.as_bytes())?;
         page.flush()?;
     }
+    writeln!(
+        std::io::stderr(),
+        "bench: done, after {} s",
+        began.elapsed().as_secs()
+    )?;
     Ok(())
 }
 
@@ -111,58 +158,7 @@ fn validation_section(runtime: &tokio::runtime::Runtime, time: Duration) -> Resu
     Ok(page)
 }
 
-fn gateway_section(
-    runtime: &tokio::runtime::Runtime,
-    portcullis: &Path,
-    time: Duration,
-) -> Result<String, Failure> {
-    let mut page = String::new();
-    let figures = runtime.block_on(gateway::measure(portcullis, ROUNDS, time))?;
-    let f = &figures;
-    writeln!(
-        page,
-        "## The gateway\n\n`tools/call` over 32 keep-alive connections with one token each, policy and audit on, in front of a hyper server that answers at once; direct and guarded in turn, \
-         median of {ROUNDS} rounds of {} s.\n",
-        time.as_secs()
-    )?;
-    writeln!(page, "| full load | requests/s | p50 | p99 |\n|---|---|---|---|")?;
-    for (name, run) in [("direct", &f.direct), ("through Portcullis", &f.guarded)] {
-        writeln!(
-            page,
-            "| {name} | {:.0} | {} | {} |",
-            run.per_second,
-            micros(run.p50),
-            micros(run.p99)
-        )?;
-    }
-    writeln!(
-        page,
-        "\nCPU of the gateway per guarded call: {}. Resident memory after the run: {:.1} MiB.\n",
-        micros(f.cpu_per_call),
-        f.resident as f64 / 1_048_576.0
-    )?;
-    writeln!(
-        page,
-        "| half load ({:.0} requests/s) | p50 | p99 |\n|---|---|---|",
-        f.paced_rate
-    )?;
-    for (name, run) in [
-        ("direct", &f.paced_direct),
-        ("through Portcullis", &f.paced_guarded),
-    ] {
-        writeln!(page, "| {name} | {} | {} |", micros(run.p50), micros(run.p99))?;
-    }
-    let added = |a: Duration, b: Duration| micros(a.saturating_sub(b));
-    writeln!(
-        page,
-        "| **added** (goal 60 µs / 300 µs) | **{}** | **{}** |\n",
-        added(f.paced_guarded.p50, f.paced_direct.p50),
-        added(f.paced_guarded.p99, f.paced_direct.p99)
-    )?;
-    Ok(page)
-}
-
-/// Where `cargo xtask install` puts other people's programs, when it did.
+/// Where `cargo xtask install` and `cargo xtask bench` put other people's programs, when they did.
 fn tools() -> Option<&'static Path> {
     let tools = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools"));
     tools.join("installed").is_file().then_some(tools)
@@ -177,6 +173,10 @@ fn micros(time: Duration) -> String {
     }
 }
 
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
+
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -188,9 +188,14 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
     format!(
-        "Machine: {model}, {cores} cores, Linux {}. Portcullis {}, release profile, Rust {}.",
+        "Machine: {model}, {cores} cores, Linux {}. Portcullis {}, {} profile, Rust {}.",
         kernel.trim(),
         env!("CARGO_PKG_VERSION"),
+        if cfg!(debug_assertions) {
+            "development"
+        } else {
+            "release"
+        },
         env!("CARGO_PKG_RUST_VERSION")
     )
 }

@@ -65,7 +65,7 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
         .record("start", format!("gateway {}", settings.public_url))
         .await?;
     tokio::spawn(reloader.run());
-    let limits = connections(&config, 2);
+    let limits = connections(&config, 1 + u64::from(admin.is_some()));
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }
@@ -110,7 +110,7 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     world
         .record("start", format!("authority {}", settings.issuer))
         .await?;
-    let limits = connections(&config, 2);
+    let limits = connections(&config, 1 + u64::from(admin.is_some()));
     if let Some((admin, router)) = admin {
         tokio::spawn(serve(admin, router, limits, world.stop.clone().cancelled_owned()));
     }
