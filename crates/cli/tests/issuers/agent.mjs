@@ -2,14 +2,17 @@
 // one JSON line out; the first line out is {"jwk"}, the public half of the key with which it shows who it is.
 //
 //   {"do": "metadata", "issuer", "as": "oidc" | "oauth2"}             -> {"metadata"}: what it found at the well-known address
-//   {"do": "token", "with": "openid-client" | "oauth4webapi", "issuer", "at"?, "client_id", "resource", "scope", "dpop"} -> the answer
+//   {"do": "token", "with": "openid-client" | "oauth4webapi", "issuer", "at"?, "client_id", "resource", "scope", "dpop", "tls"?} -> the answer
 //   {"do": "revoke", "issuer", "token", "as"?}                        -> {}
 //   {"do": "proof", "htm", "htu", "token", "nonce"?}                  -> {"proof"}
 //   {"do": "call", "url", "headers", "body", "token"}                 -> {"status", "text", "proofs": how many were sent}
 //
-// `call` sends a token that is bound to its key the way `openid-client` does: with a proof, and once more where a nonce is asked for.
+// "tls" is {"ca", "cert"?, "key"?}, files: whom it trusts, and the certificate that it shows. `call` sends a token that is bound to its key the way `openid-client` does: with a proof, and once more where a nonce is asked for.
 // What a library refuses is answered {"refused": WHY}.
+import { readFileSync } from 'node:fs';
+import { request } from 'node:https';
 import { createInterface } from 'node:readline';
+import { buffer } from 'node:stream/consumers';
 import { load } from '../../../../conformance/tools.mjs';
 
 const oauth = load('oauth4webapi');
@@ -23,19 +26,33 @@ const signer = { key: own.privateKey, kid: 'agent-1' };
 // The servers of a test are at http on loopback.
 const insecure = { [oauth.allowInsecureRequests]: true };
 
+/** `fetch`, over TLS with files of the test's own. */
+const over = tls => (url, { method, headers, body }) =>
+  new Promise((done, failed) => {
+    const files = Object.fromEntries(Object.entries(tls).map(([name, file]) => [name, readFileSync(file)]));
+    const sent = request(url, { ...files, method, headers: Object.fromEntries(new Headers(headers)) }, async answer => {
+      const content = await buffer(answer);
+      done(new Response(content.length ? content : null, { status: answer.statusCode, headers: answer.headers }));
+    });
+    sent.on('error', failed).end(body && String(body));
+  });
+
 const configurations = new Map();
-async function configuration(issuer, id, algorithm = 'oidc') {
-  const name = `${id} ${algorithm} ${issuer}`;
+async function configuration(issuer, id, algorithm = 'oidc', tls) {
+  const name = JSON.stringify([id, algorithm, issuer, tls]);
   if (!configurations.has(name)) {
-    const options = { execute: [openid.allowInsecureRequests], algorithm };
-    configurations.set(name, await openid.discovery(new URL(issuer), id, {}, openid.PrivateKeyJwt(signer), options));
+    const auth = tls?.cert ? openid.TlsClientAuth() : openid.PrivateKeyJwt(signer);
+    const options = tls
+      ? { algorithm, [openid.customFetch]: over(tls) }
+      : { algorithm, execute: [openid.allowInsecureRequests] };
+    configurations.set(name, await openid.discovery(new URL(issuer), id, {}, auth, options));
   }
   return configurations.get(name);
 }
 
 const tokens = {
-  async 'openid-client'({ issuer, client_id, resource, scope, dpop: bound }) {
-    const config = await configuration(issuer, client_id);
+  async 'openid-client'({ issuer, client_id, resource, scope, dpop: bound, tls }) {
+    const config = await configuration(issuer, client_id, 'oidc', tls);
     const DPoP = bound ? openid.getDPoPHandle(config, sender) : undefined;
     return openid.clientCredentialsGrant(config, { resource, scope }, { DPoP });
   },

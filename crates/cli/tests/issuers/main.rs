@@ -5,3 +5,4 @@ mod oidc_provider;
 mod parts;
 mod python;
 mod stage;
+mod tls;

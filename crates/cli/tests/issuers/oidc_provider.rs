@@ -8,17 +8,17 @@ use crate::parts::Part;
 use crate::stage::{Stage, free_port, text, until};
 
 /// The authorization server, with one resource for each server of the gateway.
-struct As {
+pub(crate) struct As {
     part: Part,
-    url: String,
+    pub(crate) url: String,
 }
 
 /// A resource: the server, the algorithm of its tokens (none for opaque ones), and for how many seconds they are good.
-type Resource<'a> = (&'a str, Option<&'a str>, u64);
+pub(crate) type Resource<'a> = (&'a str, Option<&'a str>, u64);
 
 impl As {
     /// Its keys have names that begin with `a`.
-    async fn start(stage: &Stage, resources: &[Resource<'_>], more: &Value) -> Outcome<Self> {
+    pub(crate) async fn start(stage: &Stage, resources: &[Resource<'_>], more: &Value) -> Outcome<Self> {
         let port = free_port()?;
         let resources: Map<_, _> = resources
             .iter()
@@ -31,14 +31,19 @@ impl As {
             .collect();
         let config = Value::Object(config);
         let (part, said) = stage.parts.start("oidc-provider.mjs", Some(&config)).await?;
-        let at = format!("http://localhost:{port}");
+        let scheme = if more.get("tls").is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let at = format!("{scheme}://localhost:{port}");
         let url = text(&said, "/url");
         assert_eq!(url, config.get("issuer").and_then(Value::as_str).unwrap_or(&at));
         Ok(Self { part, url })
     }
 
     /// Its part of the gateway's configuration.
-    fn trusted(&self, more: &str) -> String {
+    pub(crate) fn trusted(&self, more: &str) -> String {
         format!(
             "[[issuers]]\nissuer = \"{}\"\nalgorithms = [\"ES256\", \"RS256\", \"EdDSA\"]\n{more}\n",
             self.url

@@ -2,7 +2,7 @@
 //
 //   node upstream.mjs      prints one line, {"url": URL}, when it serves
 //
-// Each line on stdin is answered with {"calls": how many requests came, "shown": the credentials that came with them, each once}.
+// Each line on stdin is answered with {"calls": how often a tool was called, "shown": the credentials that came with any request, each once}.
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { load } from '../../../../conformance/tools.mjs';
@@ -21,7 +21,8 @@ function server() {
 
 const answer = toNodeHandler(createMcpHandler(server));
 const listener = createServer((request, response) => {
-  seen.calls += 1;
+  // What the gateway asks on its own, to learn which revision is spoken here, is nobody's call.
+  if (request.headers['mcp-method'] === 'tools/call') seen.calls += 1;
   const credentials = ['authorization', 'dpop', 'cookie', 'x-api-key', 'client-cert'];
   for (const name of credentials) if (request.headers[name]) seen.shown.add(`${name}: ${request.headers[name]}`);
   answer(request, response);
