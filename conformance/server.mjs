@@ -1,7 +1,8 @@
 // The server under test of the official conformance suite: one endpoint, both protocol eras, everything the
 // scored server scenarios ask for. It runs twice, once bare and once behind Portcullis; the two verdicts must agree.
 //
-//   node server.mjs [--port N]      prints one line, {"url":"http://localhost:PORT/mcp"}, when it serves
+//   node server.mjs [--port N] [--era modern | legacy]
+//       prints one line, {"url":"http://localhost:PORT/mcp"}, when it serves; with --era it refuses the other one
 //
 // Modern requests (2026-07-28) are answered one by one by the SDK's handler; legacy ones (2025-11-25) live in
 // sessions. The names of tools, prompts and resources are the suite's.
@@ -88,9 +89,14 @@ const streaming = {
   },
 };
 
-// Legacy: the server asks the client in the middle of a call.
+// Legacy: the server asks the client in the middle of a call. Where this server is modern alone, the call is made again.
+const option = name => process.argv[process.argv.indexOf(name) + 1 || Infinity];
+const only = option('--era');
 const asks = (params, report) => async (args, { mcpReq }) => {
-  const answer = await mcpReq.send({ method: 'elicitation/create', params: params(args) });
+  const answer = only === 'modern'
+    ? mcpReq.inputResponses?.answer
+    : await mcpReq.send({ method: 'elicitation/create', params: params(args) });
+  if (!answer) return inputRequired({ inputRequests: { answer: inputRequired.elicit(params(args)) } });
   return says(`${report}: action=${answer.action}, content=${JSON.stringify(answer.content ?? {})}`);
 };
 const options = prefix => ['First', 'Second', 'Third'].map((title, at) => ({ const: `value${at + 1}`, title: `${title} ${prefix}` }));
@@ -100,10 +106,11 @@ const questions = {
   test_sampling: {
     input: z.object({ prompt: z.string() }),
     run: async ({ prompt }, { mcpReq }) => {
-      const answer = await mcpReq.send({
-        method: 'sampling/createMessage',
-        params: { messages: [{ role: 'user', content: text(prompt) }], maxTokens: 100 },
-      });
+      const params = { messages: [{ role: 'user', content: text(prompt) }], maxTokens: 100 };
+      const answer = only === 'modern'
+        ? mcpReq.inputResponses?.answer
+        : await mcpReq.send({ method: 'sampling/createMessage', params });
+      if (!answer) return inputRequired({ inputRequests: { answer: inputRequired.createMessage(params) } });
       return says(`LLM response: ${answer.content?.text ?? 'none'}`);
     },
   },
@@ -199,8 +206,16 @@ const rounds = {
 };
 
 const changes = {
-  test_trigger_tool_change: () => (modern.notify.toolsChanged(), says('tools changed')),
-  test_trigger_prompt_change: () => (modern.notify.promptsChanged(), says('prompts changed')),
+  test_trigger_tool_change: () => {
+    modern.notify.toolsChanged();
+    for (const { mcp } of sessions.values()) mcp.sendToolListChanged();
+    return says('tools changed');
+  },
+  test_trigger_prompt_change: () => {
+    modern.notify.promptsChanged();
+    for (const { mcp } of sessions.values()) mcp.sendPromptListChanged();
+    return says('prompts changed');
+  },
 };
 
 const schemas = {
@@ -307,7 +322,7 @@ function everything() {
 
 // ---- the two eras on one endpoint ----
 
-const modern = createMcpHandler(everything);
+const modern = createMcpHandler(everything, only === 'modern' ? { legacy: 'reject' } : {});
 const answerModern = toNodeHandler(modern);
 const sessions = new Map();
 
@@ -365,6 +380,7 @@ async function serve(request, response) {
   if (request.url !== '/mcp') return refuse(response, 404, 'not found');
   const id = request.headers['mcp-session-id'];
   if (request.method !== 'POST') {
+    if (only === 'modern') return refuse(response, 405, 'there are no sessions');
     const session = sessions.get(id);
     return session ? session.transport.handleRequest(request, response) : refuse(response, id ? 404 : 400, 'no such session');
   }
@@ -380,7 +396,8 @@ async function serve(request, response) {
     mcpMethodHeader: request.headers['mcp-method'],
     body: message,
   });
-  if (inbound.kind !== 'legacy') return answerModern(request, response, message);
+  const isModern = only ? only === 'modern' : inbound.kind !== 'legacy';
+  if (isModern) return answerModern(request, response, message);
   if (id && !sessions.has(id)) return refuse(response, 404, 'no such session');
   if (!id && !isInitializeRequest(message)) return refuse(response, 400, 'session id required');
   const transport = sessions.get(id)?.transport ?? (await open());
@@ -389,13 +406,12 @@ async function serve(request, response) {
 
 const validHost = localhostHostValidation();
 const validOrigin = localhostOriginValidation();
-const at = process.argv.indexOf('--port');
 const server = createServer((request, response) => {
   serve(request, response).catch(error => {
     console.error(error);
     if (!response.headersSent) refuse(response, 500, 'internal error');
   });
 });
-server.listen(at < 0 ? 0 : Number(process.argv[at + 1]), '127.0.0.1', () => {
+server.listen(Number(option('--port') ?? 0), '127.0.0.1', () => {
   console.log(JSON.stringify({ url: `http://localhost:${server.address().port}/mcp` }));
 });

@@ -2,7 +2,8 @@
 //!
 //! The suite has no login, so it cannot talk to a protected server. Its server scenarios therefore run twice against
 //! the same server: bare, and through `portcullis up --upstream` behind a shim that adds the token of a real login.
-//! Portcullis is conformant when the two verdicts agree, check by check. The suite's authorization scenarios run
+//! Portcullis is conformant when the two verdicts agree, check by check. They run a third time against a server that refuses the era
+//! of the scenarios, so that all of it crosses the bridge. The suite's authorization scenarios run
 //! against the embedded authority itself, our login driver being the person at the browser.
 
 mod exceptions;
@@ -24,6 +25,10 @@ use verdicts::Verdicts;
 
 /// A frozen requirement set of the suite, and how many of its server scenarios are scored.
 const REVISIONS: [(&str, usize); 2] = [("2026-07-28", 37), ("2025-11-25", 30)];
+/// The era that a server behind the bridge speaks and nothing else, when scenarios are of this revision.
+const BRIDGED: [(&str, &str); 2] = [("2026-07-28", "legacy"), ("2025-11-25", "modern")];
+const EXCEPTIONS: &str = "conformance/exceptions.toml";
+const BRIDGED_EXCEPTIONS: &str = "conformance/bridged.toml";
 /// Everything the upstream's tools may need: nobody lists them, so each of them counts as irreversible.
 const SCOPES: &str = "upstream:read upstream:write upstream:irreversible";
 const START: Duration = Duration::from_secs(60);
@@ -32,12 +37,11 @@ const SUITE: Duration = Duration::from_secs(300);
 /// Runs all of it.
 pub(crate) fn run(repository: &Repository) -> Outcome {
     let run = Run::prepare(repository)?;
-    let exceptions = Exceptions::read(&repository.read("conformance/exceptions.toml")?)?;
-    let (_server, direct) = run.node("server.mjs", "")?;
-    let (mut portcullis, ready) = run.portcullis(&direct)?;
-    let tokens = run.login(&ready, &["--scopes", SCOPES])?;
-    let shim = json!({ "target": member(&ready.1, "mcp_url")?, "tokens": tokens });
-    let (_shim, guarded) = run.node("shim.mjs", &shim.to_string())?;
+    let exceptions = Exceptions::read(EXCEPTIONS, &repository.read(EXCEPTIONS)?)?;
+    let bridged = Exceptions::read(BRIDGED_EXCEPTIONS, &repository.read(BRIDGED_EXCEPTIONS)?)?;
+    let (_server, direct) = run.node("server.mjs", &[], "")?;
+    let (mut portcullis, ready) = run.portcullis(&direct, "both")?;
+    let (_shim, guarded) = run.shim(&ready)?;
     let mut wrong = Vec::new();
     for (revision, scored) in REVISIONS {
         let bare = run.server_scenarios(revision, &direct, "direct")?;
@@ -52,8 +56,16 @@ pub(crate) fn run(repository: &Repository) -> Outcome {
         }
         let through = run.server_scenarios(revision, &guarded, "guarded")?;
         wrong.extend(verdicts::compare(revision, &bare, &through, &exceptions));
+        for (_, only) in BRIDGED.iter().filter(|(of, _)| *of == revision) {
+            let (_server, direct) = run.node("server.mjs", &["--era", only], "")?;
+            let (_portcullis, ready) = run.portcullis(&direct, only)?;
+            let (_shim, across) = run.shim(&ready)?;
+            let across = run.server_scenarios(revision, &across, "bridged")?;
+            wrong.extend(verdicts::compare(revision, &bare, &across, &bridged));
+        }
     }
     wrong.extend(exceptions.unused());
+    wrong.extend(bridged.unused());
     run.authorization_scenarios(&ready)?;
     // It must have lived through all of it.
     portcullis.until(Duration::from_secs(1), || Some(()))?;
@@ -125,17 +137,26 @@ impl<'a> Run<'a> {
     }
 
     /// Starts a script of conformance/ and gives the URL of its first line.
-    fn node(&self, script: &str, input: &str) -> Outcome<(Background, String)> {
-        let program = Program::new(&self.node).arg(self.repository.path("conformance").join(script));
-        let running = program.start(&self.folder.join(format!("{script}.log")), input)?;
+    fn node(&self, script: &str, arguments: &[&str], input: &str) -> Outcome<(Background, String)> {
+        let path = self.repository.path("conformance").join(script);
+        let program = Program::new(&self.node).arg(path).args(arguments);
+        let log = format!("{script}{}.log", arguments.concat());
+        let running = program.start(&self.folder.join(log), input)?;
         let url = running.line(START, |line| {
             member(&serde_json::from_str(line).ok()?, "url").ok()
         })?;
         Ok((running, url))
     }
 
-    fn portcullis(&self, upstream: &str) -> Outcome<(Background, Ready)> {
-        let file = self.folder.join("ready.json");
+    /// What adds the token of a real login to everything that the suite sends.
+    fn shim(&self, ready: &Ready) -> Outcome<(Background, String)> {
+        let tokens = self.login(ready, &["--scopes", SCOPES])?;
+        let shim = json!({ "target": member(&ready.1, "mcp_url")?, "tokens": tokens });
+        self.node("shim.mjs", &[], &shim.to_string())
+    }
+
+    fn portcullis(&self, upstream: &str, name: &str) -> Outcome<(Background, Ready)> {
+        let file = self.folder.join(format!("ready-{name}.json"));
         let program = Program::new(&self.portcullis)
             .args([
                 "up",
@@ -146,10 +167,10 @@ impl<'a> Run<'a> {
                 upstream,
             ])
             .arg("--data")
-            .arg(self.folder.join("data"))
+            .arg(self.folder.join(format!("data-{name}")))
             .arg("--ready-file")
             .arg(&file);
-        let mut running = program.start(&self.folder.join("portcullis.log"), "")?;
+        let mut running = program.start(&self.folder.join(format!("portcullis-{name}.log")), "")?;
         let ready = running.until(START, || serde_json::from_slice(&fs::read(&file).ok()?).ok())?;
         Ok((running, (file, ready)))
     }

@@ -1,5 +1,5 @@
-//! conformance/exceptions.toml: checks whose verdict behind the gateway may differ, each with its reason. One that no
-//! longer applies fails the run, so the list only shrinks.
+//! conformance/exceptions.toml and conformance/bridged.toml: checks whose verdict behind the gateway may differ, each with its reason.
+//! One that no longer applies fails the run, so the lists only shrink.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +8,14 @@ use crate::failure::{Failure, Outcome};
 
 /// `"REVISION SCENARIO/CHECK" = "reason"`, one to a line.
 pub(super) struct Exceptions {
+    file: &'static str,
     reasons: BTreeMap<String, String>,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl Exceptions {
     /// Reads the file; every line must be empty, a comment, or a key with a reason.
-    pub(super) fn read(text: &str) -> Outcome<Self> {
+    pub(super) fn read(file: &'static str, text: &str) -> Outcome<Self> {
         let mut reasons = BTreeMap::new();
         for (at, line) in text
             .lines()
@@ -24,19 +25,17 @@ impl Exceptions {
             let fields: Vec<_> = line.split('"').collect();
             let ["", key, " = ", reason, ""] = fields.as_slice() else {
                 let form = "\"REVISION SCENARIO/CHECK\" = \"reason\"";
-                return Err(Failure::new(format!(
-                    "conformance/exceptions.toml:{}: not of the form {form}",
-                    at + 1
-                )));
+                return Err(Failure::new(format!("{file}:{}: not of the form {form}", at + 1)));
             };
             if reason.trim().is_empty() || reasons.insert((*key).to_owned(), (*reason).to_owned()).is_some() {
                 return Err(Failure::new(format!(
-                    "conformance/exceptions.toml:{}: no reason, or listed twice",
+                    "{file}:{}: no reason, or listed twice",
                     at + 1
                 )));
             }
         }
         Ok(Self {
+            file,
             reasons,
             used: RefCell::default(),
         })
@@ -54,7 +53,7 @@ impl Exceptions {
         let used = self.used.borrow();
         let unused = self.reasons.keys().filter(|key| !used.contains(*key));
         unused
-            .map(|key| format!("conformance/exceptions.toml: `{key}` no longer differs; remove the line"))
+            .map(|key| format!("{}: `{key}` no longer differs; remove the line", self.file))
             .collect()
     }
 }
@@ -71,14 +70,14 @@ mod tests {
             "a = b\n",
             "\"k\" = \"r\"\n\"k\" = \"r\"\n",
         ] {
-            assert!(Exceptions::read(text).is_err(), "{text}");
+            assert!(Exceptions::read("x", text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_is_not_needed_is_reported() {
         let exceptions =
-            Exceptions::read("# why\n\n\"r s/c\" = \"because\"\n\"r s/d\" = \"because\"\n").unwrap();
+            Exceptions::read("x", "# why\n\n\"r s/c\" = \"because\"\n\"r s/d\" = \"because\"\n").unwrap();
         assert_eq!(exceptions.reason("r s/c"), Some("because"));
         assert_eq!(exceptions.reason("r s/e"), None);
         assert_eq!(exceptions.unused().len(), 1);

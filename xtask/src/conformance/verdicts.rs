@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_check_that_differs_is_a_complaint_unless_excepted() {
-        let none = Exceptions::read("").unwrap();
+        let none = Exceptions::read("x", "").unwrap();
         let direct = verdicts(&[("a", "SUCCESS"), ("a", "SUCCESS"), ("b", "FAILURE")]);
         assert!(
             compare(
@@ -211,7 +211,7 @@ mod tests {
                 "{other:?}"
             );
         }
-        let excepted = Exceptions::read("\"r s/a#2\" = \"known\"\n").unwrap();
+        let excepted = Exceptions::read("x", "\"r s/a#2\" = \"known\"\n").unwrap();
         let other = verdicts(&[("a", "SUCCESS"), ("a", "FAILURE"), ("b", "FAILURE")]);
         assert!(compare("r", &direct, &other, &excepted).is_empty());
         assert!(excepted.unused().is_empty());

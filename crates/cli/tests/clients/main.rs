@@ -4,6 +4,7 @@
 //! Each test starts its own `portcullis up`. Screenshots of every page go to `target/screens/`.
 
 mod crosscheck;
+mod eras;
 mod parts;
 mod play;
 

@@ -115,10 +115,22 @@ impl Parts {
         (program, script)
     }
 
+    /// A script beside the clients.
+    pub(crate) fn beside(&self, script: &str) -> PathBuf {
+        self.root.join("crates/cli/tests/clients").join(script)
+    }
+
     /// Starts a server script of `conformance/`.
     pub(crate) async fn serve(&self, script: &str) -> Outcome<Served> {
+        self.serve_at(&self.root.join("conformance").join(script), &[])
+            .await
+    }
+
+    /// Starts a server script that prints its URL when it serves.
+    pub(crate) async fn serve_at(&self, script: &Path, arguments: &[&str]) -> Outcome<Served> {
         let mut child = Command::new(&self.node)
-            .arg(self.root.join("conformance").join(script))
+            .arg(script)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -126,7 +138,12 @@ impl Parts {
         let stdout = child.stdout.take().ok_or_else(|| Failure::new("no stdout"))?;
         let mut line = String::new();
         let read = timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
-        read.map_err(|_| Failure::new(format!("`{script}` did not serve in {START:?}")))??;
+        read.map_err(|_| {
+            Failure::new(format!(
+                "`{script}` did not serve in {START:?}",
+                script = script.display()
+            ))
+        })??;
         let said: serde_json::Value = serde_json::from_str(&line)?;
         let url = said
             .get("url")

@@ -4,4 +4,5 @@ mod before_legacy;
 mod before_modern;
 mod changes;
 mod rounds;
+mod sse;
 mod stage;

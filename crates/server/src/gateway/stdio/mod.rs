@@ -295,10 +295,16 @@ impl StdioUpstream {
             .map_err(failed)?;
         let answered = timeout(PROBE_TIME, self.first(&ticket, events)).await;
         let (first, events) = answered.map_err(|_| UpstreamError::TimedOut)??;
-        if matches!(first, Event::Answer { error: None, .. }) {
-            self.pool.adopt(principal, newborn.keep());
+        match first {
+            // What a server of before 2026-07-28 refuses, it refuses in words of its own.
+            Event::Answer {
+                error: Some(code), ..
+            } if !matches!(code, -32022..=-32020) => Ok(answer::empty(StatusCode::NOT_FOUND)),
+            Event::Answer { .. } | Event::Message(_) => {
+                self.pool.adopt(principal, newborn.keep());
+                Ok(respond(Era::Modern, first, events, ticket))
+            }
         }
-        Ok(respond(Era::Modern, first, events, ticket))
     }
 
     /// The principal's own process.

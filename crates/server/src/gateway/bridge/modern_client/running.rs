@@ -11,7 +11,7 @@ use portcullis_core::bridge::{
 use portcullis_core::wire::Method;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::session::Session;
 use super::{answer_to, pong};
@@ -21,6 +21,8 @@ use crate::gateway::upstream::UpstreamError;
 
 /// Most questions that a call waits for the answers to.
 const QUESTIONS: usize = 16;
+/// How long after a question further ones are waited for, so that those which a server puts at once are asked at once.
+const GATHERING: Duration = Duration::from_millis(50);
 /// How often a stream that a server closes before its answer is taken up again.
 const RESUMED: usize = 100;
 /// The wait before that, unless the server names another; and the longest one.
@@ -79,6 +81,8 @@ pub(super) struct Running {
     /// What the server asked and has no answer to, each with the id that the answer echoes.
     asked: Vec<(Ask, Box<RawValue>)>,
     questions: usize,
+    /// When the client is to be asked what has been gathered.
+    ask_at: Option<Instant>,
 }
 
 /// What the client is to hear next.
@@ -111,6 +115,7 @@ impl Running {
             level: None,
             asked: Vec::new(),
             questions: 0,
+            ask_at: None,
         };
         running.wanted(request);
         running
@@ -154,6 +159,10 @@ impl Running {
                     }
                 },
                 Some(message) = self.inbox.recv() => message,
+                () = reached(self.ask_at) => {
+                    self.ask_at = None;
+                    return Ok(Step::Ask);
+                }
             };
             match message {
                 Incoming::Result { id, result } if self.is_own(&id) => {
@@ -177,9 +186,7 @@ impl Running {
                     }
                 }
                 Incoming::Request { id, method, params } => {
-                    if let Some(step) = self.question(id, &method, params).await? {
-                        return Ok(step);
-                    }
+                    self.question(id, &method, params).await?;
                 }
             }
         }
@@ -227,24 +234,25 @@ impl Running {
         id: Box<RawValue>,
         method: &str,
         params: Option<Box<RawValue>>,
-    ) -> Result<Option<Step>, UpstreamError> {
+    ) -> Result<(), UpstreamError> {
         let session = &self.ongoing.session;
         if method == "ping" {
-            session.reply(pong(&id)).await?;
-            return Ok(None);
+            return session.reply(pong(&id)).await;
         }
         let need = Need::of(method)
             .filter(|need| need.is_declared(session.capabilities()))
             .filter(|_| can_call_again(&self.method) && self.asked.len() < QUESTIONS);
         let Some(need) = need else {
             let refusal = Fault::new(-32601, "the client cannot be asked this");
-            session.reply(answer_to(&id, Err(&refusal))).await?;
-            return Ok(None);
+            return session.reply(answer_to(&id, Err(&refusal))).await;
         };
         self.questions = self.questions.saturating_add(1);
         let key = format!("{}-{}", word(need), self.questions);
         self.asked.push((Ask { key, need, params }, id));
-        Ok(Some(Step::Ask))
+        let now = Instant::now();
+        self.ask_at
+            .get_or_insert(now.checked_add(GATHERING).unwrap_or(now));
+        Ok(())
     }
 
     /// A server of 2025-11-25 may close a stream and let its client come back (Streamable HTTP, Resumability).
@@ -273,6 +281,14 @@ impl Running {
 
     fn is_own(&self, id: &RawValue) -> bool {
         id.get().parse() == Ok(self.ongoing.number)
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
