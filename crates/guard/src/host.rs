@@ -80,17 +80,18 @@ impl PublicHost {
     /// pages of any origin may read from; an MCP endpoint checks `Origin` as well.
     ///
     /// # Errors
-    /// [`Reason::HostRefused`].
+    /// [`Reason::HostMalformed`] for none, two, or what names no host; [`Reason::HostRefused`] for another's.
     pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Reason> {
         let mut hosts = headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => {
-                let host = Authority::try_from(host.as_bytes()).map_err(|_| Reason::HostRefused)?;
+                let host = Authority::try_from(host.as_bytes()).map_err(|_| Reason::HostMalformed)?;
                 self.check_name(&host)?;
             }
             // HTTP/2 has `:authority` instead.
             (None, None) if uri.authority().is_some() => {}
-            (None, _) | (Some(_), Some(_)) => return Err(Reason::HostRefused),
+            // RFC 9112 §3.2.
+            (None, _) | (Some(_), Some(_)) => return Err(Reason::HostMalformed),
         }
         // A request target in absolute form names a host too (RFC 9112 §3.2.2).
         match uri.authority() {
@@ -118,7 +119,12 @@ impl PublicHost {
     }
 
     fn check_name(&self, host: &Authority) -> Result<(), Reason> {
+        // RFC 9110 §7.2: no user. `gw.example:` and `gw.example:x` have a colon and no port.
         let plain = !host.as_str().contains('@');
+        let whole = host.port().is_some() || host.as_str() == host.host();
+        if !plain || !whole {
+            return Err(Reason::HostMalformed);
+        }
         let allowed = match &self.exact {
             None => names_this_machine(host.host()),
             Some(exact) => {
@@ -126,13 +132,7 @@ impl PublicHost {
                     && host.port_u16().filter(|port| *port != exact.default_port) == exact.port
             }
         };
-        // `gw.example:` and `gw.example:x` have a colon and no port.
-        let whole = host.port().is_some() || host.as_str() == host.host();
-        if plain && allowed && whole {
-            Ok(())
-        } else {
-            Err(Reason::HostRefused)
-        }
+        if allowed { Ok(()) } else { Err(Reason::HostRefused) }
     }
 
     fn names_allowed_origin(&self, origin: &str) -> bool {
@@ -182,17 +182,20 @@ mod tests {
             "evil.example",
             "127.0.0.1.evil",
             "localhost.evil",
+            "127.0.0.2",
+            "[::2]",
+        ] {
+            assert_eq!(answer(&rule, host, None), Err(Reason::HostRefused), "{host}");
+        }
+        for host in [
             "evil@localhost",
             "localhost:",
             "localhost:x",
-            "127.0.0.2",
-            "[::2]",
+            "localhost/",
+            "[::1",
             "",
         ] {
-            assert!(
-                matches!(answer(&rule, host, None), Err(Reason::HostRefused)),
-                "{host}"
-            );
+            assert_eq!(answer(&rule, host, None), Err(Reason::HostMalformed), "{host}");
         }
         for origin in [
             "http://localhost:3000",
@@ -231,18 +234,11 @@ mod tests {
         for host in ["gw.example", "GW.example", "gw.example:443"] {
             assert!(answer(&rule, host, Some("https://gw.example")).is_ok(), "{host}");
         }
-        for host in [
-            "gw.example:8443",
-            "gw.example.evil",
-            "localhost",
-            "127.0.0.1",
-            "gw@evil",
-            "evil@gw.example",
-        ] {
-            assert!(
-                matches!(answer(&rule, host, None), Err(Reason::HostRefused)),
-                "{host}"
-            );
+        for host in ["gw.example:8443", "gw.example.evil", "localhost", "127.0.0.1"] {
+            assert_eq!(answer(&rule, host, None), Err(Reason::HostRefused), "{host}");
+        }
+        for host in ["gw@evil", "evil@gw.example", "gw.example:"] {
+            assert_eq!(answer(&rule, host, None), Err(Reason::HostMalformed), "{host}");
         }
         for origin in [
             "http://gw.example",
@@ -267,18 +263,19 @@ mod tests {
     fn two_hosts_or_none_are_refused_and_the_request_target_counts() {
         let rule = PublicHost::of("http://localhost:1", Vec::new()).unwrap();
         let mut headers = HeaderMap::new();
-        assert!(rule.check(&Uri::from_static("/mcp"), &headers).is_err());
+        let malformed = Err(Reason::HostMalformed);
+        assert_eq!(rule.check(&Uri::from_static("/mcp"), &headers), malformed);
         assert!(
             rule.check(&Uri::from_static("http://localhost/mcp"), &headers)
                 .is_ok()
         );
         headers.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(
-            rule.check(&Uri::from_static("http://evil.example/mcp"), &headers)
-                .is_err()
+        assert_eq!(
+            rule.check(&Uri::from_static("http://evil.example/mcp"), &headers),
+            Err(Reason::HostRefused)
         );
         headers.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(rule.check(&Uri::from_static("/mcp"), &headers).is_err());
+        assert_eq!(rule.check(&Uri::from_static("/mcp"), &headers), malformed);
     }
 
     #[test]

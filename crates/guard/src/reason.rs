@@ -25,7 +25,10 @@ pub enum Reason {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// `Host` is missing, repeated, or not ours.
+    /// `Host` is missing, repeated, or names no host.
+    #[error("the `Host` is missing, repeated or malformed")]
+    HostMalformed,
+    /// `Host` is not ours.
     #[error("the `Host` is not one of this server's")]
     HostRefused,
     /// `Origin` is not one that may send requests.
@@ -151,6 +154,7 @@ impl Reason {
         match self {
             Self::NotFound => "http.not-found",
             Self::MethodNotAllowed { .. } => "http.method-not-allowed",
+            Self::HostMalformed => "http.host-malformed",
             Self::HostRefused => "http.host-refused",
             Self::OriginRefused => "http.origin-refused",
             Self::Request(error) => error.code(),
@@ -185,6 +189,7 @@ impl Reason {
         match self {
             Self::NotFound
             | Self::MethodNotAllowed { .. }
+            | Self::HostMalformed
             | Self::HostRefused
             | Self::OriginRefused
             | Self::NoCredential

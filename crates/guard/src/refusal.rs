@@ -211,6 +211,10 @@ impl Row {
                 allow: Some(allow),
                 ..Self::ours(405, code, "the method is not allowed at this path; `Allow` names those that are")
             },
+            // RFC 9112 §3.2.
+            Reason::HostMalformed => {
+                Self::ours(400, code, "a request names the host it is for once, in `Host`; send it again with one")
+            }
             Reason::HostRefused => {
                 Self::ours(403, code, "this server does not answer under that `Host`; use its public address")
             }
@@ -559,6 +563,7 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         Reason::Request(error) => error.request_id(),
         Reason::NotFound
         | Reason::MethodNotAllowed { .. }
+        | Reason::HostMalformed
         | Reason::HostRefused
         | Reason::OriginRefused
         | Reason::NoCredential

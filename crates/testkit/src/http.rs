@@ -65,6 +65,16 @@ impl Request {
         self
     }
 
+    /// The values of the headers of this name.
+    #[must_use]
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let named = self
+            .headers
+            .iter()
+            .filter(|(given, _)| given.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// `Authorization: Bearer token`.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {

@@ -17,6 +17,7 @@ mod page;
 mod process;
 pub mod proofs;
 mod scratch;
+pub mod site;
 pub mod upstream;
 
 pub use failure::{Failure, Outcome};
@@ -24,4 +25,5 @@ pub use http::{Answer, Request};
 pub use login::{Tokens, login};
 pub use process::{Portcullis, Ready, Running};
 pub use scratch::Scratch;
+pub use site::Site;
 pub use upstream::Upstream;

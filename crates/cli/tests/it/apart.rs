@@ -18,13 +18,27 @@ pub(crate) struct Server(Child);
 impl Server {
     /// As a person starts it: from the folder of the file, by its bare name.
     pub(crate) fn start(command: &str, folder: &Path) -> Outcome<Self> {
-        let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        Ok(Self(Self::command(command, folder).spawn()?))
+    }
+
+    /// The same, and everything that it has to say goes into this file.
+    pub(crate) fn start_telling(command: &str, folder: &Path, file: &Path) -> Outcome<Self> {
+        let child = Self::command(command, folder)
+            .env("PORTCULLIS_LOG", "debug,hyper=info,h2=info")
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(file)?)
+            .spawn()?;
+        Ok(Self(child))
+    }
+
+    fn command(command: &str, folder: &Path) -> Command {
+        let mut started = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        started
             .args([command, "--config", &format!("{command}.toml")])
             .current_dir(folder)
             .env("CRM_TOKEN", "the-gateways-own-credential")
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self(child))
+            .stdin(Stdio::null());
+        started
     }
 
     /// Ends it as Ctrl-C does, and waits until it is gone.
@@ -380,6 +394,7 @@ impl Replicas {
     }
 }
 
+/// KEY-01 of the attack catalogue.
 #[tokio::test]
 async fn a_revoked_key_is_void_at_every_gateway_on_its_shelf_and_the_next_one_is_good_at_each() -> Outcome {
     let mut replicas = Replicas::start("revoked").await?;

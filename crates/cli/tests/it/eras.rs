@@ -73,6 +73,7 @@ async fn a_legacy_session_works_from_initialize_to_delete() -> Outcome {
     Ok(())
 }
 
+/// MCP-13 and MCP-14 of the attack catalogue.
 #[tokio::test]
 async fn a_session_of_one_principal_is_not_there_for_another() -> Outcome {
     let running = demo().await?;

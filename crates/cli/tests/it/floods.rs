@@ -138,6 +138,7 @@ fn with_reason<'r>(records: &'r [Value], kind: &str, reason: &str) -> Vec<&'r Va
     records.iter().filter(wanted).collect()
 }
 
+/// DOS-06 of the attack catalogue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_bad_tokens_is_stopped_and_fills_no_log() -> Outcome {
     let mut house = House::with("per_address = \"5/h\"\n").await?;
@@ -229,6 +230,7 @@ async fn clients_and_tools_have_their_rates_and_a_limited_write_is_not_on_record
     Ok(())
 }
 
+/// DOS-04 of the attack catalogue.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_say_nothing_little_or_too_much_leave_room_for_others() -> Outcome {
     let mut house = House::with("connections = 40\nconnections_per_address = 8\n").await?;
@@ -278,6 +280,7 @@ async fn connections_that_say_nothing_little_or_too_much_leave_room_for_others()
     Ok(())
 }
 
+/// DOS-10 of the attack catalogue.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_without_an_end_are_bounded_and_calls_go_on() -> Outcome {
     let mut house = House::with("streams = 2\n").await?;

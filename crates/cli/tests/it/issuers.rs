@@ -281,7 +281,7 @@ async fn an_opaque_token_is_worth_what_its_issuer_says_of_it() -> Outcome {
     assert_eq!(sent.await??.status, 200);
     scene.passes(request).await?;
     assert!(scene.desk.pending().is_none());
-    // JWS-46, JWS-47: another token with the same beginning is another token, and so is this one at another server.
+    // RS-29, JWS-46, JWS-47: another token with the same beginning is another token, and so is this one at another server.
     let with = |name: &str, value: Value| {
         let mut answer = active.clone();
         answer[name] = value;

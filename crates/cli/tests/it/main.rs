@@ -3,6 +3,7 @@
 
 mod agent;
 mod apart;
+mod attacks;
 mod authority;
 mod bad_input;
 mod bridge;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{demo, script_token};
 
+/// KEY-06 of the attack catalogue.
 #[tokio::test]
 async fn no_secret_is_written_anywhere() -> Outcome {
     let running = crate::portcullis().env("PORTCULLIS_LOG", "trace").up().await?;

@@ -241,6 +241,7 @@ fn certificates_that_are_not_made() {
     );
 }
 
+/// JWK-20 of the attack catalogue.
 #[test]
 fn only_one_certificate_is_read() {
     let key = p256();

@@ -115,6 +115,7 @@ fn every_reason_has_its_answer() {
     let rows: Vec<(Reason, String)> = vec![
         (Reason::NotFound, "404 -31404 http.not-found".to_owned()),
         (Reason::MethodNotAllowed { allow: "GET" }, "405 -31405 http.method-not-allowed | GET".to_owned()),
+        (Reason::HostMalformed, "400 -31400 http.host-malformed".to_owned()),
         (Reason::HostRefused, "403 -31403 http.host-refused".to_owned()),
         (Reason::OriginRefused, "403 -31403 http.origin-refused".to_owned()),
         (

@@ -49,6 +49,7 @@ fn rate(text: &str) -> Option<Rate> {
     Some(Rate::parse(text).unwrap())
 }
 
+/// DOS-01 of the attack catalogue.
 #[tokio::test]
 async fn an_address_that_shows_nothing_good_is_stopped_before_signatures_and_others_are_not() {
     let (key, other) = (Key::new("k"), Key::new("k"));

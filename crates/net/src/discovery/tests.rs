@@ -368,6 +368,7 @@ async fn a_new_name_is_looked_for_once_in_thirty_seconds() {
     assert_eq!(bench.server.asked(), 2);
 }
 
+/// JWK-17 of the attack catalogue.
 #[tokio::test]
 async fn a_withdrawn_key_is_void_at_once_and_whatever_the_issuer_says() {
     let bench = Bench::new().await;

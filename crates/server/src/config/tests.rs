@@ -68,6 +68,7 @@ fn a_good_file_is_read_whole() {
     assert_eq!(config.limits.body, portcullis_core::limits::BODY_BYTES);
 }
 
+/// KEY-08 of the attack catalogue.
 #[test]
 fn every_error_is_reported_at_once_with_its_line() {
     let text = r#"version = 2

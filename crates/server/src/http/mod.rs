@@ -12,12 +12,15 @@ mod peers;
 mod preface;
 mod throttle;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use http::HeaderValue;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -43,6 +46,10 @@ pub(crate) use throttle::{Network, Throttle};
 /// The address at the other end of a request's connection. An extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// RFC 9112 §6.3: a request with a coding and a length is answered, and its connection closed, since whoever is in between may have
+/// gone by the length. The library drops the length and does not say that there was one, so a coding alone is enough.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Many agents of one machine, or of one office, are no attack.
 const PER_PEER_AT_LEAST: usize = 256;
@@ -155,7 +162,15 @@ pub async fn serve(
         connections.spawn(async move {
             let service = service_fn(move |mut request: http::Request<Incoming>| {
                 request.extensions_mut().insert(Peer(peer));
-                router.clone().call(request.map(Body::new))
+                let last = request.headers().contains_key(TRANSFER_ENCODING);
+                let answering = router.clone().call(request.map(Body::new));
+                async move {
+                    let mut response = answering.await?;
+                    if last {
+                        response.headers_mut().insert(CONNECTION, CLOSE);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let stream = TokioIo::new(Prompt::new(stream, limits.first_bytes));
             let connection = builder.serve_connection(stream, service).into_owned();

@@ -138,6 +138,7 @@ async fn only_agent_and_gateway_read_sealed_fields() -> Outcome {
 }
 
 // The wire and the server behind run while the test waits for processes.
+/// JWE-25 of the attack catalogue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_the_extension_is_refused_or_served_in_clear_as_configured() -> Outcome {
     let stage = Stage::set().await?;
@@ -189,6 +190,7 @@ fn stage_keys(stage: &Stage, folder: &Scratch) -> Outcome<Value> {
 }
 
 // The wire and the server behind run while the test waits for processes.
+/// JWE-21 and JWE-23 of the attack catalogue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_cut_from_one_call_opens_in_no_other() -> Outcome {
     let stage = Stage::set().await?;

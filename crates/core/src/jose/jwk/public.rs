@@ -15,6 +15,8 @@ use crate::jose::{SignatureAlgorithm, base64url};
 const RSA_BITS_MIN: usize = 2048;
 /// Largest RSA modulus, in bits: a verification costs the square of it.
 const RSA_BITS_MAX: usize = 8192;
+/// Smallest RSA exponent (FIPS 186-5 §5.4): with a smaller one, whatever a verifier overlooks in the padding is a forgery.
+const RSA_EXPONENT_MIN: u32 = 65_537;
 /// Longest RSA exponent, in bytes. Everyone uses 65537; a long one makes verification slow.
 const RSA_EXPONENT_BYTES: usize = 4;
 /// Length of an Ed25519 or X25519 public key (RFC 8037 §2).
@@ -407,12 +409,12 @@ impl PublicKey {
             return Err(KeyProblem::Malformed);
         }
         let bits = n.len() * 8 - n_first.leading_zeros() as usize;
-        let one = e.len() == 1 && e_last == 1;
+        let exponent = e.iter().fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
         if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits)
             || n_last % 2 == 0
             || e_last % 2 == 0
-            || one
             || e.len() > RSA_EXPONENT_BYTES
+            || exponent < RSA_EXPONENT_MIN
             || roca::has_fingerprint(n)
         {
             return Err(KeyProblem::Unacceptable);

@@ -234,7 +234,20 @@ fn rsa_at_the_limits() {
             "{bytes}"
         );
     }
-    assert!(parse(&with(rsa(), "e", json!("Aw"))).is_ok());
+    // 65537, and the odd numbers next to it; 2^32 - 1.
+    for (exponent, accepted) in [
+        ("AQAB", true),
+        ("AQAD", true),
+        ("_____w", true),
+        ("__8", false),
+        ("Aw", false),
+    ] {
+        assert_eq!(
+            parse(&with(rsa(), "e", json!(exponent))).is_ok(),
+            accepted,
+            "{exponent}"
+        );
+    }
 }
 
 #[test]

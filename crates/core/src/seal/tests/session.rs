@@ -210,6 +210,7 @@ fn a_session_ends_at_its_time() {
     }
 }
 
+/// JWE-13 of the attack catalogue.
 #[test]
 fn counters_end_before_they_repeat() {
     let (agent, gateway) = pair();

@@ -103,6 +103,7 @@ fn once_until_its_end_and_not_a_millisecond_less() {
     assert_eq!(log.bytes(), 0, "and the memory is given back");
 }
 
+/// CLM-24 of the attack catalogue: used proofs stay used.
 #[test]
 fn a_clock_that_goes_back_brings_nothing_back() {
     let log = log(10);
@@ -154,6 +155,7 @@ fn a_full_log_refuses_and_forgets_nothing_that_lives() {
     assert_eq!(log.len(), 100);
 }
 
+/// DPOP-16 and DOS-05 of the attack catalogue.
 #[test]
 fn a_sender_gets_no_more_than_is_left() {
     let log = log(1_000);

@@ -292,6 +292,7 @@ fn states_between(
     states
 }
 
+/// KEY-02 of the attack catalogue.
 #[test]
 fn whenever_the_writer_died_a_change_happened_whole_or_not_at_all() {
     let at = Temporary::new();

@@ -106,6 +106,7 @@ fn what_the_log_has_already_is_noted_and_not_recorded_again() {
     assert!(log.0.lock().unwrap().is_empty(), "{:?}", log.0);
 }
 
+/// JWK-17 and KEY-13 of the attack catalogue.
 #[test]
 fn a_folder_from_before_a_revocation_does_not_bring_the_key_back() {
     let house = House::in_folder();

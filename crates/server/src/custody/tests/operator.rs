@@ -293,6 +293,7 @@ fn an_outside_ca_certifies_a_key_on_its_own_request() {
     }
 }
 
+/// JWK-20 of the attack catalogue.
 #[test]
 fn a_private_key_comes_in_for_one_purpose_once() {
     let house = House::in_folder();

@@ -75,6 +75,7 @@ async fn a_client_that_asks_first_is_refused_without_its_body() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
+/// DOS-10 of the attack catalogue.
 #[tokio::test]
 async fn one_stream_more_than_the_limit_is_refused_before_the_call_is_made() {
     let house = House::new().await;

@@ -312,6 +312,7 @@ async fn an_id_of_a_sealed_call_brings_its_result_to_no_other_call_in_clear() {
     }
 }
 
+/// MCP-35 of the attack catalogue.
 #[tokio::test]
 async fn a_message_that_can_be_read_in_two_ways_is_not_handed_on() {
     let stage = Stage::set().await;
