@@ -379,3 +379,70 @@ async fn an_opaque_token_is_worth_what_its_issuer_says_of_it() -> Outcome {
     assert_eq!(scene.reasons()?, expected);
     Ok(())
 }
+
+#[tokio::test]
+async fn clm_21_a_token_for_one_call_is_good_for_one() -> Outcome {
+    let mut scene = Scene::new().await?;
+    let crm = scene.mcp("crm");
+    let header = json!({"typ": "at+jwt", "kid": "k"});
+    let token = |scene: &Scene, jti: &str| {
+        let mut claims = scene.home_claims("crm");
+        claims["jti"] = jti.into();
+        scene.home.sign(&header, &claims)
+    };
+    // As it comes, for as many calls as there are.
+    let many = call(&crm, "find", &token(&scene, "t-1")?);
+    scene.passes(many.clone()).await?;
+    scene.passes(many).await?;
+
+    let file = fs::read_to_string(scene.config())?;
+    let roles = "roles_claim = \"/access/roles\"";
+    let once = file.replace(
+        roles,
+        &format!("{roles}\ntokens_for = \"one-call\"\nclock_skew = \"1s\""),
+    );
+    assert_ne!(file, once);
+    fs::write(scene.config(), once)?;
+    scene.reloaded().await?;
+    let (first, second) = (token(&scene, "t-2")?, token(&scene, "t-3")?);
+    scene.passes(call(&crm, "find", &first)).await?;
+    let answer = scene.refused(call(&crm, "find", &first), 401).await?;
+    let challenge = answer.header("www-authenticate");
+    assert!(
+        challenge.starts_with("Bearer error=\"invalid_token\""),
+        "{challenge}"
+    );
+    assert_eq!(
+        crate::text(&answer.json()?, "/error/data/reason"),
+        "token.replayed"
+    );
+    // Another issuer's tokens are for many, and another token of this one for its own call.
+    let partner = json!({"typ": "JWT", "kid": "k"});
+    let partner = scene.partner.sign(&partner, &Scene::partner_claims())?;
+    for _ in 0..2 {
+        scene.passes(call(&crm, "find", &partner)).await?;
+    }
+    scene.passes(call(&crm, "find", &second)).await?;
+    assert_eq!(scene.reasons()?, ["token.replayed"]);
+    Ok(())
+}
+
+impl Scene {
+    /// Waits until the gateway has read its configuration again.
+    async fn reloaded(&self) -> Outcome {
+        for _ in 0..300 {
+            let ran = crate::portcullis().run(["audit", "query", "--json", "--config", &self.config()])?;
+            let mut records = ran
+                .stdout
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if records.any(|record| crate::text(&record, "/what") == "reload") {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Err(portcullis_testkit::Failure::new(
+            "the configuration was not read again",
+        ))
+    }
+}
