@@ -38,6 +38,7 @@ const HOUSES: &[House] = &[
             // Translates what was permitted: it judges nothing.
             ("bridge", &["wire"]),
             ("audit", &[]),
+            ("revocation", &["audit"]),
             ("oauth", &["wire"]),
             ("keys", &[]),
             ("seal", &[]),
@@ -53,8 +54,9 @@ const HOUSES: &[House] = &[
             ("sink", &["store"]),
             // Reads a password where custody reads its secrets.
             ("ephemeral", &["custody"]),
+            ("revocation", &["store", "custody"]),
             ("gateway", &["http", "store", "custody", "sink"]),
-            ("authority", &["http", "store", "custody", "sink"]),
+            ("authority", &["http", "store", "custody", "sink", "revocation"]),
             // Says where a master key and a Redis are in the words of the rooms that use them.
             ("config", &["custody", "ephemeral"]),
         ],

@@ -14,8 +14,9 @@ use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Policy, Rules, ScopeDescription, ServerRules};
 use portcullis_core::secret::Secret;
+use portcullis_core::time::Lifetime;
 use portcullis_guard::recorder::{Durability, Recorder as _};
-use portcullis_guard::{Guard, PublicHost, ReplayLog, Sealing, SealingSettings};
+use portcullis_guard::{Guard, PublicHost, ReplayLog, Revocations, Sealing, SealingSettings};
 use portcullis_net::clock::{self, Clock};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
@@ -31,6 +32,7 @@ use portcullis_server::gateway::sse::SseServer;
 use portcullis_server::gateway::stdio::{self, StdioUpstream};
 use portcullis_server::gateway::upstream::{HttpUpstream, Upstream};
 use portcullis_server::gateway::{self, Gateway, Readiness};
+use portcullis_server::revocation::Follower;
 use portcullis_server::sink::{self, AuditLog, KeyTransition};
 use portcullis_server::store::Store;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +49,9 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// seconds to minutes.
 const STREAM_SILENCE: Duration = Duration::from_secs(15 * 60);
 
+/// Longest difference of clocks that anybody accepts, in seconds.
+const SLACK: u64 = 600;
+
 /// What every server of one process shares.
 pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
@@ -55,6 +60,8 @@ pub(crate) struct World {
     pub(crate) policy: Arc<ArcSwap<Policy>>,
     /// What was used and is for one use.
     pub(crate) replays: Arc<dyn ReplayLog>,
+    /// What is revoked, from the first time that a server asks.
+    revocations: tokio::sync::OnceCell<Arc<Follower>>,
     /// Cancelled when the process is asked to stop.
     pub(crate) stop: CancellationToken,
     /// What keeps the rings up to date, one for each.
@@ -80,6 +87,7 @@ impl World {
             audit: Arc::new(audit),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             stop,
+            revocations: tokio::sync::OnceCell::new(),
             rotating: Mutex::default(),
         })
     }
@@ -137,6 +145,13 @@ impl World {
         Ok(keyring)
     }
 
+    /// What is revoked. One follower serves all servers of the process: each entry goes on record once.
+    pub(crate) async fn revocations(&self, config: &Config) -> Result<&Arc<Follower>, Failure> {
+        let dir = &audit(config)?.dir;
+        let following = || revocations::follow_log(config, self, dir);
+        self.revocations.get_or_try_init(following).await
+    }
+
     /// Stops keeping the rings up to date. The last uses of keys are on record after this.
     pub(crate) async fn keys_at_rest(&self) {
         self.stop.cancel();
@@ -168,12 +183,14 @@ struct Needs {
     audit: Arc<AuditLog>,
     replays: Arc<dyn ReplayLog>,
     authority: Arc<Watcher>,
+    revoked: Revocations,
 }
 
 impl Readiness for Needs {
     fn ready(&self) -> Result<(), &'static str> {
         self.audit.ready()?;
         self.replays.ready().map_err(|why| why.code())?;
+        self.revoked.ready().map_err(|why| why.code())?;
         self.authority.is_followed()
     }
 }
@@ -220,6 +237,7 @@ pub(crate) async fn gateway(
         .map_err(cannot("derive a key"))?;
     let issuers = Issuers::of(config, None, world)?;
     let followed = revocations::follow(config, world, issuers.trusted())?;
+    let revoked = world.revocations(config).await?.revocations().clone();
     let guard = Guard::new(
         portcullis_guard::Settings {
             public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
@@ -234,7 +252,8 @@ pub(crate) async fn gateway(
         },
         &random::System,
     )
-    .map_err(cannot("start the guard"))?;
+    .map_err(cannot("start the guard"))?
+    .with_revocations(revoked.clone());
     let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let guard = Arc::new(match sealing(config, settings, &keyring, world)? {
         Some(sealing) => guard.with_sealing(sealing),
@@ -290,6 +309,7 @@ pub(crate) async fn gateway(
             audit: Arc::clone(&world.audit),
             replays: Arc::clone(&world.replays),
             authority: Arc::clone(followed.watcher()),
+            revoked,
         }),
     };
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
@@ -375,7 +395,14 @@ pub(crate) async fn authority(
     let Some(store) = &config.store else {
         return Err(Failure::usage("`[store]` is missing"));
     };
+    // As long as gateways accept what is made here, with a difference of clocks.
+    let longest = Lifetime::from_secs(settings.access_token_lifetime.as_secs().saturating_add(SLACK));
     let store = Store::open(&store.url).await.map_err(cannot("open the store"))?;
+    let store = store
+        .issuing(&settings.issuer, longest)
+        .await
+        .map_err(cannot("open the store"))?;
+    let revocations = world.revocations(config).await?.revocations().clone();
     let keyring = world
         .keyring(config, "authority", settings.issuer.as_str())
         .await?;
@@ -386,6 +413,7 @@ pub(crate) async fn authority(
     };
     let dependencies = authority::Dependencies {
         store: store.clone(),
+        revocations,
         keyring,
         recorder: world.audit.clone(),
         clock: Arc::clone(&world.clock),

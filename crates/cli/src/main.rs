@@ -13,6 +13,7 @@ mod join;
 mod keys;
 mod limits;
 mod logs;
+mod registry;
 mod reload;
 mod revocations;
 mod rings;
@@ -61,6 +62,8 @@ enum Command {
     Agent(agent::Args),
     /// Keys and certificates
     Keys(keys::Args),
+    /// Which agents, users, grants, tokens and servers count no more
+    Registry(registry::Args),
     /// Encrypt files and pipes to a key, and open them
     Seal(seal::Args),
     /// Read and verify the audit log
@@ -103,6 +106,10 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Keys(args) => {
             drop(out);
             on_runtime(async { keys::run(args, &mut std::io::stdout()).await })
+        }
+        Command::Registry(args) => {
+            drop(out);
+            on_runtime(async { registry::run(args, &mut std::io::stdout()).await })
         }
         Command::Seal(args) => {
             drop(out);

@@ -1,7 +1,8 @@
-//! From the shelf to the guard: a key that is revoked there is void here, without waiting for anybody's JWK Set to be
-//! fetched again.
+//! What is revoked, for the guard: by the log in the store, and by the shelf of the authority's keys. A key that is revoked there is
+//! void here, without waiting for anybody's JWK Set to be fetched again.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,9 @@ use portcullis_net::offload;
 use portcullis_server::config::Config;
 use portcullis_server::custody::shelf::Shelf;
 use portcullis_server::custody::{Watcher, list_shelf};
+use portcullis_server::revocation::{Follower, Settings};
+use portcullis_server::sink;
+use portcullis_server::store::RevocationLog;
 
 use crate::failure::Failure;
 use crate::join::{World, cannot};
@@ -34,6 +38,42 @@ impl Followed {
         self.issuers.store(Arc::new(issuers));
         withdraw(&self.issuers.load(), &*self.shelf, &self.watcher.revoked());
     }
+}
+
+/// Where the log of revocations is: in the store, and without one in a file of its own beside the audit log.
+pub(crate) fn url(config: &Config) -> Result<String, Failure> {
+    match (&config.store, &config.audit) {
+        (Some(store), _) => Ok(store.url.clone()),
+        (None, Some(audit)) => Ok(format!("sqlite:{}", audit.dir.join(BESIDE).display())),
+        (None, None) => Err(Failure::usage(
+            "neither `[store]` nor `[audit]` says where revocations are kept",
+        )),
+    }
+}
+
+/// Follows the log of revocations for as long as the process runs. What was revoked while it did not run is in force when this
+/// returns, and on record.
+pub(crate) async fn follow_log(
+    config: &Config,
+    world: &World,
+    audit: &Path,
+) -> Result<Arc<Follower>, Failure> {
+    let settings = Settings {
+        log: RevocationLog::open(&url(config)?).map_err(cannot("open the store of revocations"))?,
+        audit: audit.to_owned(),
+        recorder: world.audit.clone(),
+        clock: Arc::clone(&world.clock),
+    };
+    let recorded = sink::revocations(audit).map_err(cannot("read the audit log"))?;
+    let follower = Follower::open(settings, recorded).map_err(cannot("read what is revoked"))?;
+    follower
+        .record()
+        .await
+        .map_err(cannot("record in the audit log"))?;
+    follower
+        .spawn(world.stop.clone())
+        .map_err(cannot("follow what is revoked"))?;
+    Ok(follower)
 }
 
 /// Follows the authority's ring, if it is on the shelf that this process uses, for as long as the process runs. Whoever
@@ -66,6 +106,9 @@ pub(crate) fn follow(
     });
     Ok(followed)
 }
+
+/// The file, in the folder of the audit log.
+const BESIDE: &str = "revocations.db";
 
 /// Tells the issuers that the ring's certificates name; a ring whose certificates cannot be read is everybody's.
 fn withdraw(issuers: &[TrustedIssuer], shelf: &dyn Shelf, revoked: &BTreeSet<KeyId>) {

@@ -112,6 +112,14 @@ identifier! {
     TokenId, "token id", text
 }
 identifier! {
+    /// The identifier of a grant within its issuer: all tokens that come from one consent or login have it.
+    GrantId, "grant id", text
+}
+identifier! {
+    /// The name of one entry in the log of revocations.
+    RevocationId, "revocation id", text
+}
+identifier! {
     /// A `kid`: the identifier of a key within its issuer's set (RFC 7517 §4.5).
     KeyId, "key id", text
 }

@@ -25,6 +25,7 @@ pub mod oauth;
 #[cfg(feature = "policy")]
 pub mod policy;
 pub mod random;
+pub mod revocation;
 pub mod seal;
 pub mod secret;
 pub mod time;

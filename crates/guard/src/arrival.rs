@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_core::random::{RandomUnavailable, SecureRandom};
 
+use crate::revocations::Generation;
+
 /// An HTTP request that came in.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     request: Arc<str>,
     peer: Option<IpAddr>,
+    /// What was known of revocations when it came.
+    known: Generation,
 }
 
 impl Arrival {
@@ -24,6 +28,10 @@ impl Arrival {
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
+    }
+
+    pub(crate) fn known(&self) -> Generation {
+        self.known
     }
 
     pub(crate) fn name(&self) -> Arc<str> {
@@ -49,11 +57,12 @@ impl Arrivals {
         })
     }
 
-    pub(crate) fn next(&self, peer: Option<IpAddr>) -> Arrival {
+    pub(crate) fn next(&self, peer: Option<IpAddr>, known: Generation) -> Arrival {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         Arrival {
             request: format!("{:016x}-{count}", self.process).into(),
             peer,
+            known,
         }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Of a token that is bound to a key only what its issuer says is kept. Its proof is checked each time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -20,6 +21,8 @@ use portcullis_core::jose::jws::own_key::OwnKey;
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_core::wire::AccessToken;
 use quick_cache::sync::Cache;
+
+use crate::revocations::Generation;
 
 /// Most tokens remembered.
 pub(crate) const TOKENS: usize = 10_000;
@@ -41,6 +44,8 @@ pub(crate) struct Remembered {
     pub(crate) proof_key: OnceLock<Arc<OwnKey>>,
     basis: Basis,
     verified: UnixTime,
+    /// The last generation of revocations in which nothing concerned it.
+    unrevoked: AtomicU64,
 }
 
 /// Why a token was believed.
@@ -71,7 +76,19 @@ impl Remembered {
             proof_key: OnceLock::new(),
             basis,
             verified,
+            unrevoked: AtomicU64::new(Generation::NONE.number()),
         }
+    }
+
+    /// Whether it was looked at in this generation of revocations, and nothing concerned it.
+    pub(crate) fn is_unrevoked_in(&self, generation: Generation) -> bool {
+        // The generation is all that is said: nothing else has to be seen with it.
+        self.unrevoked.load(Ordering::Relaxed) == generation.number()
+    }
+
+    /// Nothing concerned it in this generation. An older one that comes late makes it be looked at again, and nothing worse.
+    pub(crate) fn unrevoked_in(&self, generation: Generation) {
+        self.unrevoked.store(generation.number(), Ordering::Relaxed);
     }
 
     /// The identity of a sender that shows the token and nothing else.
@@ -129,6 +146,11 @@ impl TokenCache {
         }
         self.0.remove(key);
         None
+    }
+
+    /// Drops what does not count any more.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.0.remove(key);
     }
 
     pub(crate) fn remember(&self, key: Key, remembered: Arc<Remembered>) {

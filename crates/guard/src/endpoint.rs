@@ -71,6 +71,10 @@ impl Endpoint {
         &self.metadata_url
     }
 
+    pub(crate) fn shared_sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
     /// The server's legacy sessions.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {

@@ -2,6 +2,7 @@
 
 mod identify;
 mod limited;
+mod unrevoked;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,11 +30,13 @@ use crate::outcomes::{Outcomes, Ticket};
 use crate::reason::Reason;
 use crate::recorder::{Durability, Recorder, RecorderUnavailable};
 use crate::refusal::{Asked, Refusal};
+use crate::revocations::{Generation, Revocations};
 use crate::sealing::{Open, SealedAnswer, Sealing};
 use crate::tally::Tally;
 use crate::trust::{TrustedIssuer, Verifier};
 use identify::Unidentified;
 use limited::Floods;
+pub(crate) use unrevoked::Doubt;
 
 /// Everything a guard judges by.
 pub struct Settings {
@@ -66,6 +69,7 @@ pub struct Guard {
     outcomes: Outcomes,
     tally: Tally,
     floods: Arc<Floods>,
+    revocations: Revocations,
     pub(crate) sealing: Option<Arc<Sealing>>,
 }
 
@@ -128,6 +132,7 @@ impl Guard {
             outcomes,
             tally: Tally::default(),
             floods,
+            revocations: Revocations::new(),
             sealing: None,
         })
     }
@@ -156,6 +161,19 @@ impl Guard {
         self
     }
 
+    /// The same, with revocations that somebody else feeds. Without them, nothing is ever revoked.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// What is revoked here.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
     /// What seals fields here, if anything does.
     #[must_use]
     pub fn sealing(&self) -> Option<&Arc<Sealing>> {
@@ -165,7 +183,9 @@ impl Guard {
     /// Names a request that came in.
     #[must_use]
     pub fn arrival(&self, peer: Option<IpAddr>) -> Arrival {
-        self.arrivals.next(peer)
+        // Where nothing is known now, everything is judged again later.
+        let known = self.revocations.generation().unwrap_or(Generation::NONE);
+        self.arrivals.next(peer, known)
     }
 
     /// The first half, on the head alone: is it for us, what does it present, and whom does that prove?
@@ -232,7 +252,7 @@ impl Guard {
         body: Bytes,
     ) -> Result<Admitted, Refusal> {
         let mut draft = Draft::new(arrival, endpoint).by(who);
-        let (permit, answer) = match self.judge(endpoint, who, head, body, &mut draft).await {
+        let (permit, answer) = match self.judge((endpoint, arrival), who, head, body, &mut draft).await {
             Ok(judged) => judged,
             Err(reason) => return Err(self.record_refusal(endpoint, arrival, draft, reason).await),
         };
@@ -264,7 +284,7 @@ impl Guard {
     /// What is judged is the call as it will be sent: in clear.
     async fn judge(
         &self,
-        endpoint: &Endpoint,
+        (endpoint, arrival): (&Endpoint, &Arrival),
         who: &VerifiedIdentity,
         head: &Parts,
         body: Bytes,
@@ -272,6 +292,7 @@ impl Guard {
     ) -> Result<(Permit, Option<SealedAnswer>), Reason> {
         let call = parse(head, body)?;
         draft.calls(&call);
+        self.still_unrevoked(endpoint, arrival, who)?;
         if self.hides(endpoint, who, &call) {
             return Err(self.hidden(endpoint, who, call, draft));
         }

@@ -3,6 +3,7 @@
 use portcullis_core::fault::Fault;
 use portcullis_core::identity::{Failed, dpop};
 use portcullis_core::policy::Denial;
+use portcullis_core::revocation::Revoked;
 use portcullis_core::wire;
 use portcullis_net::discovery::KeysUnavailable;
 use portcullis_net::introspection::IntrospectionUnavailable;
@@ -10,6 +11,7 @@ use portcullis_net::introspection::IntrospectionUnavailable;
 use crate::limits::Limited;
 use crate::recorder::RecorderUnavailable;
 use crate::replay::ReplayUnavailable;
+use crate::revocations::RevocationsUnreadable;
 use crate::sealing::SealRefused;
 
 /// Why a call does not happen, or why nothing came of it. Exhaustive on purpose: the one place that answers
@@ -43,6 +45,12 @@ pub enum Reason {
     /// A credential that was not believed.
     #[error(transparent)]
     Token(#[from] Failed),
+    /// A token that was good, or whose owner was, and was revoked.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+    /// Whether something is revoked cannot be found out.
+    #[error(transparent)]
+    RevocationsUnreadable(#[from] RevocationsUnreadable),
     /// A proof that does not hold.
     #[error(transparent)]
     Proof(#[from] dpop::Failed),
@@ -160,6 +168,8 @@ impl Reason {
             Self::Request(error) => error.code(),
             Self::NoCredential => "token.missing",
             Self::Token(failed) => failed.code(),
+            Self::Revoked(revoked) => revoked.code(),
+            Self::RevocationsUnreadable(error) => error.code(),
             Self::Proof(failed) => failed.code(),
             Self::NonceNeeded => "dpop.nonce",
             Self::ProofReplayed => "dpop.replayed",
@@ -206,6 +216,8 @@ impl Reason {
             | Self::SessionUnknown => Fault::Caller,
             Self::Request(error) => error.fault(),
             Self::Token(failed) => failed.fault(),
+            Self::Revoked(revoked) => revoked.fault(),
+            Self::RevocationsUnreadable(error) => error.fault(),
             Self::Proof(failed) => failed.fault(),
             Self::ReplayUnavailable(error) => error.fault(),
             Self::IntrospectionUnavailable(error) => error.fault(),

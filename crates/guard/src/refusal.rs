@@ -14,6 +14,7 @@ use portcullis_core::fault::Fault;
 use portcullis_core::identity::Failed;
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
+use portcullis_core::revocation::Revoked;
 use portcullis_core::seal;
 use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId, Scheme};
 use serde_json::{Map, Value, json};
@@ -229,6 +230,13 @@ impl Row {
             )
             .challenged(asked.invitation()),
             Reason::Token(failed) => Self::token(*failed, asked),
+            Reason::Revoked(revoked) => Self::revoked(*revoked, asked),
+            Reason::RevocationsUnreadable(_) => Self::ours(
+                503,
+                code,
+                "what was revoked cannot be found out now, so nothing goes on; try again in a few seconds, and tell the operator if this stays so",
+            )
+            .retried_after("5"),
             Reason::Proof(_) | Reason::ProofReplayed => Self::proof(reason, asked),
             Reason::TokenReplayed => Self::ours(
                 401,
@@ -402,6 +410,35 @@ impl Row {
         Self::ours(401, code, advice).challenged(asked.invalid_token(description))
     }
 
+    /// RFC 6750 §3.1: a revoked token is an `invalid_token`, and another one helps. Where none does, the answer is 403 without a
+    /// challenge, so that no client goes round in circles.
+    fn revoked(revoked: Revoked, asked: &Asked<'_>) -> Self {
+        let code = revoked.code();
+        match revoked {
+            Revoked::Token | Revoked::Grant | Revoked::UserTokens | Revoked::AgentTokens => Self::ours(
+                401,
+                code,
+                "the access token was revoked; get a new one by logging in again",
+            )
+            .challenged(asked.invalid_token("the access token was revoked")),
+            Revoked::User => Self::ours(
+                403,
+                code,
+                "the user that the token is of is revoked here, and another token does not help; ask the operator",
+            ),
+            Revoked::Agent => Self::ours(
+                403,
+                code,
+                "the agent that the token is of is revoked here, and another token does not help; ask the operator",
+            ),
+            Revoked::Server => Self::ours(
+                403,
+                code,
+                "this server is revoked: no call of it goes on until its operator lifts that",
+            ),
+        }
+    }
+
     /// A token that held, from a sender that it is not for. RFC 9449 §7.1: `invalid_token`, too.
     fn sender(failed: Failed, asked: &Asked<'_>) -> Self {
         let sentence = failed.to_string();
@@ -568,6 +605,8 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::OriginRefused
         | Reason::NoCredential
         | Reason::Token(_)
+        | Reason::Revoked(_)
+        | Reason::RevocationsUnreadable(_)
         | Reason::Proof(_)
         | Reason::NonceNeeded
         | Reason::ProofReplayed

@@ -41,6 +41,7 @@ struct Table {
 #[derive(Debug)]
 struct Held {
     by: Principal,
+    since: UnixTime,
     last_used: UnixTime,
 }
 
@@ -115,13 +116,23 @@ impl Sessions {
             Some(_) => {}
             None => table.make_room(&by, now),
         }
-        table.held.insert(session.into(), Held { by, last_used: now });
+        let held = Held {
+            by,
+            since: now,
+            last_used: now,
+        };
+        table.held.insert(session.into(), held);
         Ok(())
     }
 
     /// Forgets a session that the server ended, or that its principal did.
     pub fn end(&self, session: &str) {
         self.table().held.remove(session);
+    }
+
+    /// Forgets the sessions of whom this is true, by the principal and since when it has the session.
+    pub(crate) fn end_where(&self, over: impl Fn(&Principal, UnixTime) -> bool) {
+        self.table().held.retain(|_, held| !over(&held.by, held.since));
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

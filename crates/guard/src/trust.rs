@@ -276,6 +276,11 @@ impl Verifier {
         }
     }
 
+    /// Drops what was remembered of a token that does not count any more.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.cache.forget(key);
+    }
+
     async fn verify_signed(
         &self,
         candidate: &Candidate<'_>,

@@ -8,5 +8,6 @@ pub mod custody;
 pub mod ephemeral;
 pub mod gateway;
 pub mod http;
+pub mod revocation;
 pub mod sink;
 pub mod store;

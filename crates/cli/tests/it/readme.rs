@@ -128,7 +128,7 @@ async fn every_command_of_the_readme_runs() -> Outcome {
                     "{command} drew nothing"
                 );
             }
-            ["audit" | "keys", ..] => {
+            ["audit" | "keys" | "registry", ..] => {
                 let ran = portcullis().run(names.iter().copied().chain(["--data", &data]))?;
                 assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
                 assert!(!ran.stdout.is_empty(), "{command} said nothing");

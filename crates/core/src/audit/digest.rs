@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::{digest, hmac};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use crate::ids::TokenId;
@@ -22,10 +22,24 @@ impl TokenHash {
             .unwrap_or_default()))
     }
 
+    /// A hash as it was written: 32 lower-case hexadecimal characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 32 && text.bytes().all(is_hex)).then(|| Self(text.to_owned()))
+    }
+
     /// 32 hexadecimal characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a token hash"))
     }
 }
 

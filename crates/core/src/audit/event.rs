@@ -29,6 +29,8 @@ pub enum Event {
     KeyTransition(KeyTransition),
     /// Private keys of ours were used.
     KeyUse(KeyUse),
+    /// Something was revoked, or a revocation was lifted.
+    Revocation(Box<Revocation>),
     /// Further refusals for the same reason were counted.
     Refusals(Refusals),
     /// The process itself: start, stop, keys, repairs.
@@ -48,6 +50,7 @@ impl Event {
             Self::Token(_) => "token",
             Self::KeyTransition(_) => "key_transition",
             Self::KeyUse(_) => "key_use",
+            Self::Revocation(_) => "revocation",
             Self::Refusals(_) => "refusals",
             Self::System(_) => "system",
         }
@@ -167,6 +170,8 @@ pub enum Ending {
     UpstreamFailed,
     /// The upstream did not answer in time.
     TimedOut,
+    /// What the caller showed was revoked while the answer came.
+    Revoked,
     /// The caller went away first.
     Cancelled,
     /// We dropped the call without an end: the safe assumption when nothing else was recorded.
@@ -314,6 +319,40 @@ pub struct KeyUse {
     pub count: u64,
 }
 
+/// Something was revoked, or a revocation was lifted. Each log has it once: a replica's own from when it is in force there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Revocation {
+    /// Its name, the same in every log.
+    pub id: String,
+    /// `revoke` or `lift`.
+    pub action: &'static str,
+    /// Of what: `token`, `grant`, `user`, `agent` or `server`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<&'static str>,
+    /// The issuer within which the name counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The name: of a token its hash, as `token` of a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `for-good`, `issued` (what was issued until then) or `until-lifted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extent: Option<&'static str>,
+    /// With `issued`: until when (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_until: Option<String>,
+    /// The revocation that is lifted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifts: Option<String>,
+    /// Who: `operator`, `authority`, or the issuer of security events.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// When it was said (RFC 3339). The record's `time` is when it came into force here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub happened: Option<String>,
+}
+
 /// Requests that were refused for want of a quota, after the one that has a decision of its own: how many since.
 #[derive(Clone, Debug, Serialize)]
 pub struct Refusals {
@@ -356,7 +395,7 @@ macro_rules! event_from {
     };
 }
 
-event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, Refusals, System);
+event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, Revocation in Box, Refusals, System);
 
 fn is_zero(status: &u16) -> bool {
     *status == 0

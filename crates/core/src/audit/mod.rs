@@ -15,5 +15,5 @@ pub use chain::{Broken, Chain, Defect, LINE_BYTES, Summary, Unrecordable, Verifi
 pub use digest::{DigestKey, KeyedDigest, TokenHash};
 pub use event::{
     Actor, Consent, Decision, Ending, Event, KeyTransition, KeyUse, Login, Outcome, Refusals, RegisteredBy,
-    Registration, System, Token, TokenResult, Verdict,
+    Registration, Revocation, System, Token, TokenResult, Verdict,
 };

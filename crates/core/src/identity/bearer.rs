@@ -98,13 +98,20 @@ pub fn verify(
     if *claims.issuer.as_ref().required(ClaimName::Iss)? != trust.issuer.as_str() {
         return Err(Failed::OtherIssuer);
     }
-    vouch(claims, candidate.token, trust, resource, now)
+    vouch(
+        claims,
+        (candidate.token, candidate.jws.signing_input()),
+        trust,
+        resource,
+        now,
+    )
 }
 
-/// What holds of every access token, whoever said its claims: the issuer by its signature, or in its answer.
+/// What holds of every access token, whoever said its claims: the issuer by its signature, or in its answer. Beside the token is
+/// what its issuer fixed of it: of a JWS the part that is signed, of an opaque token all.
 pub(super) fn vouch(
     claims: Claims<'_>,
-    token: &AccessToken,
+    (token, fixed): (&AccessToken, &str),
     trust: &IssuerTrust,
     resource: &ResourceUri,
     now: UnixTime,
@@ -124,7 +131,7 @@ pub(super) fn vouch(
         None => Subject::parse(client.as_str()).map_err(|_| Failed::ClaimMalformed(ClaimName::Sub))?,
     };
     let token_id = match (trust.tokens.token_ids(), claims.token_id) {
-        (TokenIds::OrHash, Claim::Absent) => named_by_hash(token)?,
+        (TokenIds::OrHash, Claim::Absent) => named_by_hash(fixed)?,
         (TokenIds::OrHash | TokenIds::Required, named) => named.required(ClaimName::Jti)?,
     };
     let scopes = claims.scopes.optional(ClaimName::Scope)?.unwrap_or_default();
@@ -132,6 +139,7 @@ pub(super) fn vouch(
     let groups = claims.groups.optional(ClaimName::Groups)?.unwrap_or_default();
     let roles = claims.roles.optional(ClaimName::Roles)?.unwrap_or_default();
     let tenant = claims.tenant.optional(ClaimName::Tenant)?;
+    let grant = claims.grant.optional(ClaimName::GrantId)?;
     let bound = match claims.confirmation.optional(ClaimName::Cnf)? {
         None => Bound::default(),
         Some(Cnf::Known { jkt, x5t }) => Bound {
@@ -156,13 +164,15 @@ pub(super) fn vouch(
         groups,
         roles,
         tenant,
+        grant,
         bound,
     })
 }
 
-/// The name of a token whose issuer gave it none. Nobody finds the token by it.
-fn named_by_hash(token: &AccessToken) -> Result<TokenId, Failed> {
-    let hash = base64url::encode(digest::digest(&digest::SHA256, token.reveal().as_bytes()));
+/// The name of a token whose issuer gave it none. Nobody finds the token by it. The signature is no part of it: of one ECDSA
+/// signature anybody can make another that holds, and a revoked token must not get a new name by that.
+fn named_by_hash(fixed: &str) -> Result<TokenId, Failed> {
+    let hash = base64url::encode(digest::digest(&digest::SHA256, fixed.as_bytes()));
     TokenId::parse(&format!("sha-256:{hash}")).map_err(|_| Failed::ClaimMalformed(ClaimName::Jti))
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{CertificateThumbprint, ClaimName, Failed, Names, TokenProfile};
-use crate::ids::{ClientId, ScopeSet, Subject, TokenId};
+use crate::ids::{ClientId, GrantId, ScopeSet, Subject, TokenId};
 use crate::jose::json::{self, Value};
 use crate::jose::jwk::{ClientKeys, Thumbprint};
 use crate::jose::jws::Unverified;
@@ -78,6 +78,7 @@ pub(super) struct Claims<'p> {
     pub(super) groups: Claim<Names>,
     pub(super) roles: Claim<Names>,
     pub(super) tenant: Claim<Arc<str>>,
+    pub(super) grant: Claim<GrantId>,
     /// `cnf`: a binding we cannot read is a binding.
     pub(super) confirmation: Claim<Cnf>,
 }
@@ -102,6 +103,7 @@ impl<'p> Claims<'p> {
             groups: Claim::Absent,
             roles: Claim::Absent,
             tenant: Claim::Absent,
+            grant: Claim::Absent,
             confirmation: Claim::Absent,
         };
         json::each_member(payload, |name, value| {

@@ -24,6 +24,7 @@ pub enum ClaimName {
     Groups,
     Roles,
     Tenant,
+    GrantId,
 }
 
 impl ClaimName {
@@ -45,6 +46,7 @@ impl ClaimName {
             Self::Groups => "groups",
             Self::Roles => "roles",
             Self::Tenant => "tenant",
+            Self::GrantId => "grant_id",
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn introspected(
     if issuer.is_some_and(|issuer| *issuer != trust.issuer.as_str()) {
         return Err(Failed::OtherIssuer);
     }
-    let vouched = vouch(claims, token, trust, resource, now)?;
+    let vouched = vouch(claims, (token, token.reveal()), trust, resource, now)?;
     // RFC 9449 §6.2: it is bound to a key, which `cnf` has to name. A binding that nobody can check is none.
     if is_dpop && vouched.bound.jkt.is_none() {
         return Err(Failed::ClaimMissing(ClaimName::Cnf));

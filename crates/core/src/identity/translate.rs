@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
-use crate::ids::{ClientId, Scope, ScopeSet, Subject, TokenId};
+use crate::ids::{ClientId, GrantId, Scope, ScopeSet, Subject, TokenId};
 use crate::jose::json::Value;
 use crate::limits;
 
@@ -37,6 +37,8 @@ pub enum Field {
     Roles,
     /// The tenant of the subject.
     Tenant,
+    /// The grant that the token is of.
+    Grant,
 }
 
 /// The place of a claim: the name of a member, or a JSON Pointer (RFC 6901) to a member of an object within. Never empty.
@@ -198,6 +200,7 @@ fn put(field: Field, value: &Value<'_>, claims: &mut Claims<'_>) {
         Field::Groups => set(&mut claims.groups, names(value)),
         Field::Roles => set(&mut claims.roles, names(value)),
         Field::Tenant => set(&mut claims.tenant, text.and_then(self::name)),
+        Field::Grant => set(&mut claims.grant, text.and_then(|text| GrantId::parse(text).ok())),
     }
 }
 
@@ -210,6 +213,7 @@ fn put_malformed(field: Field, claims: &mut Claims<'_>) {
         Field::Groups => claims.groups = Claim::Malformed,
         Field::Roles => claims.roles = Claim::Malformed,
         Field::Tenant => claims.tenant = Claim::Malformed,
+        Field::Grant => claims.grant = Claim::Malformed,
     }
 }
 

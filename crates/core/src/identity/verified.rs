@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{AccessTokenHash, Failed, Names, ProofHeld};
-use crate::ids::{ClientId, Issuer, Principal, ResourceUri, ScopeSet, Subject, TokenId};
+use crate::ids::{ClientId, GrantId, Issuer, Principal, ResourceUri, ScopeSet, Subject, TokenId};
 use crate::jose::base64url;
 use crate::jose::jwk::{ClientKeys, Thumbprint};
 use crate::time::UnixTime;
@@ -61,6 +61,7 @@ pub struct Vouched {
     pub(super) groups: Names,
     pub(super) roles: Names,
     pub(super) tenant: Option<Arc<str>>,
+    pub(super) grant: Option<GrantId>,
     pub(super) bound: Bound,
 }
 
@@ -87,6 +88,18 @@ impl Vouched {
     #[must_use]
     pub fn expires(&self) -> UnixTime {
         self.expires
+    }
+
+    /// In whose name, as far as the token alone says: who sent it may be another.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The grant that the token is of, where its issuer says.
+    #[must_use]
+    pub fn grant(&self) -> Option<&GrantId> {
+        self.grant.as_ref()
     }
 
     /// The hash of the token, for which a proof has to be (RFC 9449 §4.2, `ath`), where the token is bound to a key.
@@ -160,6 +173,12 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
         &self.token.scopes
+    }
+
+    /// What was verified of the token.
+    #[must_use]
+    pub fn vouched(&self) -> &Vouched {
+        &self.token
     }
 
     /// The resource the token was accepted for.

@@ -24,6 +24,7 @@ use super::sealed::{Change, Own, Watch};
 use super::{Body, CallInfo, Exchange, full};
 use crate::arrival::Arrival;
 use crate::outcomes::Ticket;
+use crate::pipeline::Doubt;
 use crate::reason::{Reason, UpstreamError};
 use crate::refusal::REQUEST_ID;
 use crate::sealing::SealedAnswer;
@@ -284,9 +285,9 @@ impl Answered<'_> {
         events::message(&answer.into_response().into_body())
     }
 
-    /// What ends a stream before its own end: our stop, and silence. A stream that has no end of its
-    /// own ends with the token that opened it too. The answer to a call does not: the call was judged when it
-    /// was made, and what it did is not undone by keeping its result back.
+    /// What ends a stream before its own end: our stop, silence, and a revocation of what its caller showed. A stream that has no end
+    /// of its own ends with the token that opened it too, and when nobody can say what is revoked. The answer to a call does not: the
+    /// call was judged when it was made, and what it did is not undone by keeping its result back.
     fn bounds(&self, headers: &HeaderMap, stream: Option<Stream>) -> Option<Bounds> {
         let place = match (stream, media_type(headers)) {
             (Some(place), _) => place,
@@ -297,18 +298,28 @@ impl Answered<'_> {
             (None, Some(MediaType::Json) | None) => return None,
         };
         let stop = self.exchange.bounds.stop.clone().cancelled_owned();
-        let end: Pin<Box<dyn Future<Output = ()> + Send>> =
-            if matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen) {
-                let now = self.exchange.guard.clock().now();
-                let left = self.who.expires().as_millis().saturating_sub(now.as_millis());
-                let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-                Box::pin(async move {
+        let endless = matches!(self.info.method, Method::OpenStream | Method::SubscriptionsListen);
+        let (guard, who) = (Arc::clone(&self.exchange.guard), Arc::clone(self.who));
+        let server = self.exchange.endpoint.server().clone();
+        let left = endless.then(|| {
+            let now = guard.clock().now();
+            let left = who.expires().as_millis().saturating_sub(now.as_millis());
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        });
+        let doubt = if endless { Doubt::Ends } else { Doubt::Passes };
+        let end: Pin<Box<dyn Future<Output = Ending> + Send>> = Box::pin(async move {
+            let over = async {
+                match left {
                     // An error is the time that is over, and either way the stream ends.
-                    drop(tokio::time::timeout(left, stop).await);
-                })
-            } else {
-                Box::pin(stop)
+                    Some(left) => drop(tokio::time::timeout(left, stop).await),
+                    None => stop.await,
+                }
             };
+            tokio::select! {
+                () = over => Ending::Abandoned,
+                () = guard.revoked(&who, &server, doubt) => Ending::Revoked,
+            }
+        });
         let silence = self.exchange.bounds.stream_silence;
         Some(Bounds {
             end,
@@ -357,7 +368,7 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
 
 /// What a stream ends with, if it does not end by itself.
 struct Bounds {
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    end: Pin<Box<dyn Future<Output = Ending> + Send>>,
     /// The longest, and what is left of it.
     silence: (Duration, Pin<Box<Sleep>>),
     /// Its place among the principal's streams.
@@ -365,7 +376,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         self.end.as_mut().poll(context)
     }
 
@@ -457,12 +468,8 @@ impl HttpBody for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        if this
-            .bounds
-            .as_mut()
-            .is_some_and(|bounds| bounds.poll_end(context).is_ready())
-        {
-            return this.end(Ending::Abandoned);
+        if let Some(Poll::Ready(ending)) = this.bounds.as_mut().map(|bounds| bounds.poll_end(context)) {
+            return this.end(ending);
         }
         let frame = match (Pin::new(&mut this.body).poll_frame(context), this.bounds.as_mut()) {
             (Poll::Ready(frame), bounds) => {

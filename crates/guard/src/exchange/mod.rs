@@ -99,9 +99,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The first endpoint of a server.
+    /// The first endpoint of a server. Sessions there end when whoever has them is revoked, by a task on the current runtime.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
     #[must_use]
     pub fn new(guard: Arc<Guard>, endpoint: Endpoint, catalogue: Arc<Catalogue>, bounds: Bounds) -> Self {
+        guard.end_revoked_sessions(&endpoint);
         Self {
             guard,
             endpoint,

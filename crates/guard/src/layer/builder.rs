@@ -32,6 +32,7 @@ use crate::nonce::NonceKey;
 use crate::pipeline::{Guard, Settings};
 use crate::recorder::Recorder;
 use crate::replay::{LOCAL_IDS, LocalReplayLog, ReplayLog};
+use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 use crate::trust::TrustedIssuer;
 
@@ -95,6 +96,7 @@ pub struct GuardBuilder {
     body_bytes: usize,
     stream_silence: Duration,
     rates: Rates,
+    revocations: Revocations,
 }
 
 impl GuardBuilder {
@@ -121,6 +123,7 @@ impl GuardBuilder {
             body_bytes: limits::BODY_BYTES,
             stream_silence: STREAM_SILENCE,
             rates: Rates::usual(),
+            revocations: Revocations::new(),
         }
     }
 
@@ -199,6 +202,12 @@ impl GuardBuilder {
         self
     }
 
+    /// What is revoked, fed by whoever keeps the other handle: none, unless it is said. Takes effect with the next request, and ends streams.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
     /// Under which arguments are digested for the record. Without it, equal arguments are told from different ones until the next start.
     pub fn digest_key(mut self, key: DigestKey) -> Self {
         self.digest_key = Some(key);
@@ -264,7 +273,9 @@ impl GuardBuilder {
             clock,
             rates: self.rates,
         };
-        let guard = Guard::new(settings, &random::System).map_err(|error| invalid(&error))?;
+        let guard = Guard::new(settings, &random::System)
+            .map_err(|error| invalid(&error))?
+            .with_revocations(self.revocations);
         let metadata_path = format!("{PROTECTED_RESOURCE}{}", address.path.path());
         let endpoint = Endpoint::new(
             server,

@@ -57,6 +57,7 @@ impl Guard {
             .verify(key, &token, (endpoint, arrival.peer()), now)
             .await?;
         terms.limits.token_held(key, held.vouched.expires());
+        self.unrevoked(endpoint, (&terms.verifier, &key), &held)?;
         let senders = &terms.senders;
         let who = match &proof {
             None => held.alone().map_err(Reason::from),

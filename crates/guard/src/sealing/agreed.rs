@@ -82,6 +82,12 @@ impl Agreed {
         before.saturating_sub(held.len())
     }
 
+    /// Ends the sessions of whom this is true, by the principal, the server and since when the principal has it.
+    pub(super) fn end_where(&self, over: impl Fn(&Principal, &ServerName, UnixTime) -> bool) {
+        self.held()
+            .retain(|_, held| !over(&held.by, &held.at, held.since));
+    }
+
     /// Ends those whose time is over.
     pub(super) fn sweep(&self, now: UnixTime) {
         self.held().retain(|_, held| now < held.session.until());

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::identity::VerifiedIdentity;
-use portcullis_core::ids::{Issuer, KeyId, ServerName, ToolName};
+use portcullis_core::ids::{Issuer, KeyId, Principal, ServerName, ToolName};
 use portcullis_core::jose::jwe::PayloadOpener;
 use portcullis_core::jose::jws::TokenSigner;
 use portcullis_core::random::SecureRandom;
@@ -264,6 +264,11 @@ impl Sealing {
     /// Ends all sessions of a caller, and says how many there were.
     pub(crate) fn end_sessions(&self, who: &VerifiedIdentity) -> usize {
         self.agreed.end(who)
+    }
+
+    /// Ends the sessions of whom this is true, by the principal, the server and since when the principal has it.
+    pub(crate) fn end_sessions_where(&self, over: impl Fn(&Principal, &ServerName, UnixTime) -> bool) {
+        self.agreed.end_where(over);
     }
 
     fn now(&self) -> UnixTime {

@@ -3,6 +3,7 @@
 use portcullis_core::identity::{ClaimName, Failed, dpop};
 use portcullis_core::ids::{ClientId, Issuer, ScopeSet, ServerName, Subject, ToolName};
 use portcullis_core::policy::Denial;
+use portcullis_core::revocation::Revoked;
 use portcullis_core::seal;
 use portcullis_core::time::Lifetime;
 use portcullis_core::wire::{Call, Era, Error, RequestId, Scheme};
@@ -14,6 +15,7 @@ use super::{json_of, text};
 use crate::limits::{Limited, Whose};
 use crate::recorder::RecorderUnavailable;
 use crate::refusal::Asked;
+use crate::revocations::RevocationsUnreadable;
 use crate::{
     ProofNonce, Rate, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused, SenderConstraint,
     SenderRules, UpstreamError,
@@ -108,6 +110,8 @@ fn a_refusal_of_sealed_fields_says_how_it_is_done_and_nothing_of_our_keys() {
 
 const INVALID: &str = r#" | Bearer error="invalid_token", error_description="the access token is not valid here", resource_metadata="https://gw/prm", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#;
 
+const REVOKED: &str = r#"401 -31401 revoked.token | Bearer error="invalid_token", error_description="the access token was revoked", resource_metadata="https://gw/prm", scope="notes:read", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#;
+
 #[test]
 fn every_reason_has_its_answer() {
     let invalid = |text: &str| format!(r#" | Bearer error="invalid_request", error_description="{text}""#);
@@ -138,6 +142,14 @@ fn every_reason_has_its_answer() {
             Reason::IntrospectionUnavailable(IntrospectionUnavailable::Busy { issuer: Issuer::parse("https://i").unwrap() }),
             "503 -31503 issuer.introspection-busy | 5".to_owned(),
         ),
+        (Reason::Revoked(Revoked::Token), REVOKED.to_owned()),
+        (Reason::Revoked(Revoked::Grant), REVOKED.replace("revoked.token", "revoked.grant")),
+        (Reason::Revoked(Revoked::UserTokens), REVOKED.replace("revoked.token", "revoked.user-tokens")),
+        (Reason::Revoked(Revoked::AgentTokens), REVOKED.replace("revoked.token", "revoked.agent-tokens")),
+        (Reason::Revoked(Revoked::User), "403 -31403 revoked.user".to_owned()),
+        (Reason::Revoked(Revoked::Agent), "403 -31403 revoked.agent".to_owned()),
+        (Reason::Revoked(Revoked::Server), "403 -31403 revoked.server".to_owned()),
+        (Reason::RevocationsUnreadable(RevocationsUnreadable), "503 -31503 revocation.unreadable | 5".to_owned()),
         (Reason::IssuerNotForTarget, "403 -31403 policy.issuer-not-for-target".to_owned()),
         (Reason::BodyTooLarge { limit: 9 }, "413 -31413 http.body-too-large".to_owned()),
         (Reason::BodyTooSlow, "408 -31408 http.body-too-slow".to_owned()),

@@ -5,6 +5,7 @@ mod golden;
 mod issuer;
 mod issuers;
 mod limits;
+mod revoked;
 mod sealed;
 mod sessions;
 

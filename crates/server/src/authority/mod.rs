@@ -41,6 +41,7 @@ use portcullis_core::oauth::server::document::Hosts;
 use portcullis_core::policy::{Effect, ScopeDescription};
 use portcullis_core::random::SecureRandom;
 use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_guard::Revocations;
 use portcullis_guard::recorder::{Durability, Recorder, RecorderUnavailable};
 use portcullis_net::clock::Clock;
 use portcullis_net::fetch::Fetcher;
@@ -118,6 +119,8 @@ pub struct Dependencies {
     pub recorder: Arc<dyn Recorder>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What is revoked: nothing is issued for it.
+    pub revocations: Revocations,
     /// Randomness.
     pub random: Arc<dyn SecureRandom>,
     /// For client metadata documents.

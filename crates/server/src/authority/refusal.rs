@@ -249,6 +249,11 @@ fn told(refusal: &Refusal) -> Told {
             "unauthorized_client",
             "the client is not registered for this grant",
         ),
+        Refusal::ClientRevoked => bad(
+            "unauthorized_client",
+            "the client is revoked here; ask the operator",
+        ),
+        Refusal::UserRevoked => bad("invalid_grant", "the user is revoked here; ask the operator"),
         Refusal::GrantType => bad("unsupported_grant_type", "the grant type is not supported"),
         Refusal::ConsentDenied => bad("access_denied", "the user did not consent"),
         Refusal::Code => bad("invalid_grant", "the code is not valid for this request"),
@@ -409,6 +414,13 @@ mod tests {
                 400,
                 "unauthorized_client",
             ),
+            (
+                Refusal::ClientRevoked,
+                "revoked.agent",
+                400,
+                "unauthorized_client",
+            ),
+            (Refusal::UserRevoked, "revoked.user", 400, "invalid_grant"),
             (
                 Refusal::ResponseType,
                 "authorization.response-type",

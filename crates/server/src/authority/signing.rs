@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_core::ids::{ClientId, ResourceUri, ScopeSet};
+use portcullis_core::ids::{ClientId, GrantId, ResourceUri, ScopeSet};
 use portcullis_core::jose::jwk::ClientKeys;
 use portcullis_core::oauth::server::access_token::{AccessToken, Claims};
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -39,6 +39,7 @@ impl LastSigned {
 pub(super) struct Asked<'a> {
     pub(super) subject: &'a str,
     pub(super) client: &'a ClientId,
+    pub(super) grant: Option<&'a GrantId>,
     pub(super) keys: Option<ClientKeys>,
     pub(super) resource: &'a ResourceUri,
     pub(super) scopes: &'a ScopeSet,
@@ -46,9 +47,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Authority {
-    /// Makes sure that the key signs now, before a code or a refresh token is spent: a client that came back with a
+    /// Makes sure that the key signs now, and that what is revoked is known, before a code or a refresh token is spent: a client that came back with a
     /// spent one after the outage would be taken for a thief and lose its grant.
     pub(super) async fn can_sign(&self) -> Result<(), Failure> {
+        let known = self.deps.revocations.ready();
+        known.map_err(|error| Failure::Unavailable(error.to_string()))?;
         let signer = self.deps.keyring.signer();
         if signer.is_quick() || self.signed.is_fresh() {
             return Ok(());
@@ -70,10 +73,12 @@ impl Authority {
         let (subject, client) = (asked.subject.to_owned(), asked.client.clone());
         let (resource, scopes) = (asked.resource.clone(), asked.scopes.clone());
         let (keys, lifetime) = (asked.keys, asked.lifetime);
+        let grant = asked.grant.cloned();
         let issued = offload::run(move || {
             let asked = Asked {
                 subject: &subject,
                 client: &client,
+                grant: grant.as_ref(),
                 keys,
                 resource: &resource,
                 scopes: &scopes,
@@ -93,6 +98,7 @@ impl<'a> Asked<'a> {
             issuer,
             subject: self.subject,
             client: self.client,
+            grant: self.grant,
             resource: self.resource,
             scopes: self.scopes,
             lifetime: self.lifetime,

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use portcullis_core::audit::{Token, TokenHash, TokenResult};
-use portcullis_core::ids::{ClientId, ResourceUri, ScopeSet};
+use portcullis_core::ids::{ClientId, GrantId, ResourceUri, ScopeSet, Subject};
 use portcullis_core::jose::jwk::ClientKeys;
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::access_token::AccessToken;
@@ -18,13 +18,14 @@ use portcullis_core::oauth::server::parameters::Parameters;
 use portcullis_core::oauth::server::refresh::Use;
 use portcullis_core::oauth::server::token::{PresentedClient, TokenRequest};
 use portcullis_core::random;
+use portcullis_core::revocation::{Claim, Revoked};
 use portcullis_core::time::UnixTime;
 use serde_json::{Value, json};
 
 use super::refusal::{Failure, Shown};
 use super::signing::Asked;
 use super::{Authority, request};
-use crate::store::{NewFamily, Successor};
+use crate::store::{Error as StoreError, NewFamily, Successor};
 
 /// The endpoint.
 pub(super) async fn endpoint(State(authority): State<Arc<Authority>>, request: Request) -> Response {
@@ -179,12 +180,13 @@ impl Authority {
             .store
             .redeem(&code.hash(), shown, &family, now)
             .await??;
+        let id = GrantId::parse(&family.id).map_err(|_| StoreError::Damaged("family"))?;
         record.user = Some(grant.user.to_string());
         record.result = TokenResult::Issued;
         let answer = self
             .issued(
                 (shown.client, keys),
-                grant.user.as_str(),
+                (&grant.user, Some(&id)),
                 &grant.resource,
                 &grant.scopes,
                 now,
@@ -223,7 +225,7 @@ impl Authority {
         let answer = self
             .issued(
                 (shown.client, keys),
-                grant.user.as_str(),
+                (&grant.user, Some(&rotation.family)),
                 &grant.resource,
                 &rotation.scopes,
                 now,
@@ -252,9 +254,10 @@ impl Authority {
             return Err(Refusal::Scope.into());
         }
         record.result = TokenResult::Issued;
+        let subject = Subject::parse(client.id.as_str()).map_err(|_| Refusal::UnknownClient)?;
         self.issued(
             (&client.id, client.keys),
-            client.id.as_str(),
+            (&subject, None),
             &offer.uri,
             &scopes,
             self.now(),
@@ -263,11 +266,30 @@ impl Authority {
         .await
     }
 
+    /// Makes sure that a token for this user and agent would count. Grants that ended are in the store, and were refused before.
+    fn unrevoked(&self, subject: &Subject, client: &ClientId, now: UnixTime) -> Result<(), Failure> {
+        let claim = Claim {
+            issuer: &self.settings.issuer,
+            subject,
+            client,
+            token: None,
+            grant: None,
+            issued: now,
+            server: None,
+        };
+        let judged = self.deps.revocations.judge(&claim);
+        match judged.map_err(|error| Failure::Unavailable(error.to_string()))? {
+            None | Some(Revoked::Token | Revoked::Grant | Revoked::Server) => Ok(()),
+            Some(Revoked::Agent | Revoked::AgentTokens) => Err(Refusal::ClientRevoked.into()),
+            Some(Revoked::User | Revoked::UserTokens) => Err(Refusal::UserRevoked.into()),
+        }
+    }
+
     /// The token response (RFC 6749 §5.1).
     async fn issued(
         &self,
         (client, client_keys): (&ClientId, Option<ClientKeys>),
-        subject: &str,
+        (subject, grant): (&Subject, Option<&GrantId>),
         resource: &ResourceUri,
         scopes: &ScopeSet,
         now: UnixTime,
@@ -278,9 +300,11 @@ impl Authority {
             return Err(Refusal::Resource.into());
         }
         let lifetime = self.settings.access_token_lifetime;
+        self.unrevoked(subject, client, now)?;
         let asked = Asked {
-            subject,
+            subject: subject.as_str(),
             client,
+            grant,
             keys: client_keys,
             resource,
             scopes,

@@ -16,10 +16,11 @@ use super::settings::{IntrospectionConfig, IssuerConfig};
 const ANSWER: Lifetime = Lifetime::from_secs(60);
 
 /// What is read from answers about opaque tokens as it is from JWTs: RFC 7662 §2.2 names the rest.
-const OF_SUBJECTS: [(&str, Field); 3] = [
+const OF_SUBJECTS: [(&str, Field); 4] = [
     ("groups_claim", Field::Groups),
     ("roles_claim", Field::Roles),
     ("tenant_claim", Field::Tenant),
+    ("grant_claim", Field::Grant),
 ];
 const OF_TOKENS: [(&str, Field); 3] = [
     ("subject_claim", Field::Subject),

@@ -73,7 +73,7 @@ pub(super) fn remove_unfinished(folder: &Path) -> Result<(), Error> {
 }
 
 /// Writes the file in place of the one of that name: after this, and at no time before, the new bytes are there.
-pub(super) fn replace(path: &Path, bytes: &[u8], random: &dyn SecureRandom) -> Result<(), Error> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], random: &dyn SecureRandom) -> Result<(), Error> {
     let (folder, unfinished) = write_beside(path, bytes, random)?;
     fs::rename(&unfinished, path).map_err(Error::io("rename a file to", path))?;
     sync_folder(&folder)

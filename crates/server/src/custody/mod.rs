@@ -14,7 +14,7 @@ pub mod backend;
 mod change;
 mod emergency;
 mod error;
-mod files;
+pub(crate) mod files;
 mod keyring;
 mod ledger;
 mod list;

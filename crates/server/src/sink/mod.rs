@@ -21,4 +21,4 @@ mod writer;
 
 pub use folder::{Error, Writing, files, writer};
 pub use log::AuditLog;
-pub use transitions::{KeyTransition, key_transitions};
+pub use transitions::{KeyTransition, key_transitions, revocations};

@@ -1,4 +1,4 @@
-//! Which changes of keys a log has already: for a process that may have died right after a record.
+//! Which changes of keys, and which revocations, a log has already: for a process that may have died right after a record.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use portcullis_core::audit::LINE_BYTES;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::folder;
 
@@ -29,6 +30,23 @@ pub struct KeyTransition {
 /// # Errors
 /// When a file cannot be read.
 pub fn key_transitions(dir: &Path) -> io::Result<BTreeSet<KeyTransition>> {
+    newest(dir, b"\"kind\":\"key_transition\"")
+}
+
+/// The names of the revocations in the newest files of the log in `dir`.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn revocations(dir: &Path) -> io::Result<BTreeSet<String>> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let found: BTreeSet<Named> = newest(dir, b"\"kind\":\"revocation\"")?;
+    Ok(found.into_iter().map(|named| named.id).collect())
+}
+
+fn newest<T: DeserializeOwned + Ord>(dir: &Path, kind: &[u8]) -> io::Result<BTreeSet<T>> {
     let mut found = BTreeSet::new();
     for path in folder::files(dir)?.into_iter().rev().take(FILES) {
         let longest = u64::try_from(LINE_BYTES + 1).unwrap_or(u64::MAX);
@@ -36,8 +54,7 @@ pub fn key_transitions(dir: &Path) -> io::Result<BTreeSet<KeyTransition>> {
         let mut line = Vec::new();
         while reader.by_ref().take(longest).read_until(b'\n', &mut line)? > 0 {
             // Most lines are of other kinds, and not worth a parser's time.
-            const KIND: &[u8] = b"\"kind\":\"key_transition\"";
-            if line.windows(KIND.len()).any(|part| part == KIND)
+            if line.windows(kind.len()).any(|part| part == kind)
                 && let Ok(transition) = serde_json::from_slice(&line)
             {
                 found.insert(transition);

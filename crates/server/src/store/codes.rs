@@ -8,7 +8,7 @@ use portcullis_core::time::UnixTime;
 use sqlx::sqlite::SqliteRow;
 
 use super::clients::used;
-use super::families::{NewFamily, begin, revoke};
+use super::families::{NewFamily, begin};
 use super::row::Columns;
 use super::{Error, Store};
 
@@ -36,8 +36,8 @@ impl Store {
         Ok(())
     }
 
-    /// Redeems a code, once. If its grant is refreshable, `family` begins with it; if it was redeemed before, the family
-    /// that began then is revoked (RFC 6749 §4.1.2).
+    /// Redeems a code, once. `family` names its grant, and begins with it if that is refreshable; if the code was redeemed before, the
+    /// grant of then is revoked, with every token of it (RFC 6749 §4.1.2).
     ///
     /// # Errors
     /// [`Error`]; the inner error is the state machine's refusal, with its consequences on disk.
@@ -59,18 +59,15 @@ impl Store {
         let judged = code(&row)?.redeem(shown, now);
         match &judged {
             Ok(grant) => {
-                let family = if grant.refreshable {
+                if grant.refreshable {
                     begin(&mut write, family, grant).await?;
-                    Some(family.id.as_str())
-                } else {
-                    None
-                };
+                }
                 // The write lock makes the condition hold; it stands here so that no change of ours can lift it.
                 let spent = sqlx::query(
                     "UPDATE codes SET used_at = ?, family = ? WHERE hash = ? AND used_at IS NULL RETURNING hash",
                 )
                 .bind(now.as_millis())
-                .bind(family)
+                .bind(family.id.as_str())
                 .bind(hash.as_bytes())
                 .fetch_optional(&mut *write)
                 .await?;
@@ -80,7 +77,8 @@ impl Store {
             Err(Refusal::CodeReplayed) => {
                 let family: Option<&str> = sqlx::Row::try_get(&row, "family")?;
                 if let Some(family) = family {
-                    revoke(&mut write, family, now).await?;
+                    self.end_grant(&mut write, family, "a code came twice", now)
+                        .await?;
                 }
             }
             Err(_) => {}

@@ -1,15 +1,17 @@
 //! Refresh token families.
 
-use portcullis_core::ids::ClientId;
+use portcullis_core::ids::{ClientId, GrantId, RevocationId};
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::code::Grant;
 use portcullis_core::oauth::server::opaque::OpaqueHash;
 use portcullis_core::oauth::server::refresh::{Member, Rotation, Standing, Use};
+use portcullis_core::revocation::{By, Entry, Reason, Target};
 use portcullis_core::time::UnixTime;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
 use super::clients::used;
+use super::revocations::add_in;
 use super::row::Columns;
 use super::{Error, Store};
 
@@ -75,7 +77,10 @@ impl Store {
                 insert(&mut write, &family, successor, Some(presented)).await?;
                 used(&mut write, &rotation.grant.client, now).await?;
             }
-            Err(Refusal::RefreshTokenReused) => revoke(&mut write, &family, now).await?,
+            Err(Refusal::RefreshTokenReused) => {
+                self.end_grant(&mut write, &family, "a refresh token came twice", now)
+                    .await?;
+            }
             Err(_) => {}
         }
         write.commit().await?;
@@ -99,9 +104,38 @@ impl Store {
         if member.grant.client != *client {
             return Ok(None);
         }
-        revoke(&mut write, &family, now).await?;
+        self.end_grant(&mut write, &family, "the client revoked its refresh token", now)
+            .await?;
         write.commit().await?;
         Ok(Some(member.grant))
+    }
+
+    /// Revokes a family inside a transaction, and with it every access token of the grant. The first time counts.
+    pub(super) async fn end_grant(
+        &self,
+        write: &mut Transaction<'static, Sqlite>,
+        family: &str,
+        why: &str,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE families SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(now.as_millis())
+            .bind(family)
+            .execute(&mut **write)
+            .await?;
+        let Some(issuing) = &self.issuing else {
+            return Ok(());
+        };
+        let grant = GrantId::parse(family).map_err(|_| Error::Damaged("family"))?;
+        // Named like the family, which is revoked once.
+        let id = RevocationId::parse(family).map_err(|_| Error::Damaged("family"))?;
+        let target = Target::Grant {
+            issuer: issuing.issuer.clone(),
+            grant,
+        };
+        let revocation = target.revoked(id, now, issuing.longest, Reason::of(why), By::Authority);
+        add_in(write, &Entry::Revoke(revocation)).await?;
+        Ok(())
     }
 }
 
@@ -127,20 +161,6 @@ pub(super) async fn begin(
         idle_expires: family.idle_expires,
     };
     insert(write, &family.id, &first, None).await
-}
-
-/// Revokes a family inside a transaction. The first time counts.
-pub(super) async fn revoke(
-    write: &mut Transaction<'static, Sqlite>,
-    family: &str,
-    now: UnixTime,
-) -> Result<(), Error> {
-    sqlx::query("UPDATE families SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-        .bind(now.as_millis())
-        .bind(family)
-        .execute(&mut **write)
-        .await?;
-    Ok(())
 }
 
 async fn insert(
@@ -195,12 +215,14 @@ fn read(row: &SqliteRow) -> Result<(String, Member), Error> {
         scopes: columns.scopes("scopes")?,
         refreshable: true,
     };
+    let family = columns.text("id")?.to_owned();
     let member = Member {
+        family: GrantId::parse(&family).map_err(|_| Error::Damaged("family"))?,
         grant,
         revoked: columns.time_or_none("revoked_at")?.is_some(),
         family_expires: columns.time("family_expires_at")?,
         idle_expires: columns.time("expires_at")?,
         standing,
     };
-    Ok((columns.text("id")?.to_owned(), member))
+    Ok((family, member))
 }

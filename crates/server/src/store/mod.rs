@@ -10,9 +10,11 @@
 mod clients;
 mod codes;
 mod consents;
+pub(crate) mod database;
 mod devices;
 mod families;
 mod reap;
+mod revocations;
 mod row;
 mod sessions;
 #[cfg(test)]
@@ -20,19 +22,21 @@ mod tests;
 mod users;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::fault::Fault;
+use portcullis_core::ids::Issuer;
+use portcullis_core::time::Lifetime;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, SqlStr, Sqlite, Transaction};
 
-use crate::custody::shelf::Database;
-
 pub use families::{NewFamily, Successor};
 pub use reap::{IDLE_CLIENT, Reaped, UNUSED_CLIENT};
+pub use revocations::{Page, RevocationLog};
 
 /// Connections at most: one writes, the others read.
 const CONNECTIONS: u32 = 4;
@@ -54,6 +58,14 @@ pub enum Error {
     /// The database failed: disk full, locked for long, damaged.
     #[error("the store failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database that replicas share has no answer, or none in time.
+    #[error("the store {place} failed: {detail}")]
+    Unanswered {
+        /// Which, without a password.
+        place: String,
+        /// What was wrong.
+        detail: String,
+    },
     /// A row holds what we never wrote.
     #[error("the store is damaged: a {0} cannot be read")]
     Damaged(&'static str),
@@ -65,7 +77,7 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } => "store.open",
-            Self::Database(_) => "store.failed",
+            Self::Database(_) | Self::Unanswered { .. } => "store.failed",
             Self::Damaged(_) => "store.damaged",
         }
     }
@@ -81,6 +93,16 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    /// Without it, what is revoked reaches no access token.
+    issuing: Option<Arc<Issuing>>,
+}
+
+/// Whose grants these are.
+#[derive(Debug)]
+struct Issuing {
+    issuer: Issuer,
+    /// The longest that an access token can be accepted.
+    longest: Lifetime,
 }
 
 impl Store {
@@ -95,7 +117,7 @@ impl Store {
             path: path.to_owned(),
             detail,
         };
-        if Database::is_postgres(location) {
+        if database::is_postgres(location) {
             // Only the scheme: the rest may have a password in it.
             return Err(Error::Open {
                 path: "postgres:…".to_owned(),
@@ -120,7 +142,26 @@ impl Store {
             .run(&pool)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, issuing: None })
+    }
+
+    /// The same, as the store of this issuer: when one of its grants is revoked, so is every access token of it, by the log of
+    /// revocations in the same database. `longest` is the longest that an access token can be accepted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn issuing(self, issuer: &Issuer, longest: Lifetime) -> Result<Self, Error> {
+        let mut write = self.write().await?;
+        revocations::prepare_for(&mut write, issuer).await?;
+        write.commit().await?;
+        let issuing = Issuing {
+            issuer: issuer.clone(),
+            longest,
+        };
+        Ok(Self {
+            issuing: Some(Arc::new(issuing)),
+            ..self
+        })
     }
 
     /// Ends all connections, so that the file is complete by itself.

@@ -77,6 +77,12 @@ impl<'t> Unverified<'t> {
         self.header.kid.as_ref()
     }
 
+    /// The two parts that are signed, as they came. Unlike the signature, nobody but the signer can change them.
+    #[must_use]
+    pub fn signing_input(&self) -> &'t str {
+        self.signing_input
+    }
+
     /// The payload before its signature was checked: to find out whose token it claims to be, and nothing else.
     pub(crate) fn dangerous_unverified_payload(&self) -> &[u8] {
         &self.payload

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ids::{ClientId, Issuer, ResourceUri, ScopeSet, TokenId};
+use crate::ids::{ClientId, GrantId, Issuer, ResourceUri, ScopeSet, TokenId};
 use crate::jose::jwk::ClientKeys;
 use crate::jose::jws::{self, SigningUnavailable, TokenSigner};
 use crate::random::{self, RandomUnavailable, SecureRandom};
@@ -27,6 +27,9 @@ pub struct Claims<'c> {
     pub scopes: &'c ScopeSet,
     /// From `iat` to `exp`.
     pub lifetime: Lifetime,
+    /// `grant_id`, as Grant Management for OAuth 2.0 (§3.1) names it: all tokens of one consent or login have the same, and can be
+    /// revoked by it. A token that a client got for itself has none.
+    pub grant: Option<&'c GrantId>,
     /// `client_keys`: those the client published, for sealed fields.
     pub client_keys: Option<ClientKeys>,
 }
@@ -77,8 +80,10 @@ impl Claims<'_> {
             ("jti", json!(id)),
         ];
         let keys = self.client_keys.map(|keys| ("client_keys", keys.claim()));
+        let grant = self.grant.map(|grant| ("grant_id", json!(grant)));
         let claims = claims
             .into_iter()
+            .chain(grant)
             .chain(keys)
             .map(|(name, value)| (name.to_owned(), value))
             .collect();

@@ -6,7 +6,7 @@
 
 use super::Refusal;
 use super::code::Grant;
-use crate::ids::{ClientId, ScopeSet};
+use crate::ids::{ClientId, GrantId, ScopeSet};
 use crate::time::{Lifetime, UnixTime};
 
 /// How long a used member is taken again, for an answer that was lost.
@@ -31,6 +31,8 @@ pub enum Standing {
 /// A refresh token that a client shows, as it was kept.
 #[derive(Clone, Debug)]
 pub struct Member {
+    /// The family: what its access tokens name as their grant.
+    pub family: GrantId,
     /// What the family stands for.
     pub grant: Grant,
     /// Whether the family was revoked.
@@ -57,6 +59,8 @@ pub struct Use<'u> {
 /// A use that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
+    /// The family.
+    pub family: GrantId,
     /// The grant, unchanged by narrowing.
     pub grant: Grant,
     /// The scopes of this access token.
@@ -103,6 +107,7 @@ impl Member {
             None => self.grant.scopes.clone(),
         };
         Ok(Rotation {
+            family: self.family,
             grant: self.grant,
             scopes,
             supersede,

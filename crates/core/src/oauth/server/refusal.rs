@@ -80,6 +80,12 @@ pub enum Refusal {
     /// RFC 9700 §4.14.2: a refresh token came a second time; its family is revoked.
     #[error("the refresh token was used before")]
     RefreshTokenReused,
+    /// The client was revoked here, until that is lifted.
+    #[error("the client is revoked")]
+    ClientRevoked,
+    /// The user was revoked here, until that is lifted.
+    #[error("the user is revoked")]
+    UserRevoked,
     /// RFC 7009 §2.2.1: not a kind of token that can be revoked.
     #[error("this kind of token cannot be revoked")]
     TokenType,
@@ -133,6 +139,8 @@ impl Refusal {
             Self::RefreshTokenExpired => "refresh.expired",
             Self::RefreshTokenRevoked => "refresh.revoked",
             Self::RefreshTokenReused => "refresh.reused",
+            Self::ClientRevoked => "revoked.agent",
+            Self::UserRevoked => "revoked.user",
             Self::TokenType => "revocation.token-type",
             Self::RegistrationRedirectUri(_) => "registration.redirect-uri",
             Self::RegistrationMetadata(_) => "registration.metadata",
@@ -172,6 +180,8 @@ impl Refusal {
             | Self::RefreshTokenExpired
             | Self::RefreshTokenRevoked
             | Self::RefreshTokenReused
+            | Self::ClientRevoked
+            | Self::UserRevoked
             | Self::TokenType
             | Self::RegistrationRedirectUri(_)
             | Self::RegistrationMetadata(_)

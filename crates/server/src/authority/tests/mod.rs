@@ -19,6 +19,7 @@ use portcullis_core::ids::{Issuer, ResourceUri, Scope, ScopeSet, ServerName, Too
 use portcullis_core::policy::{Effect, ScopeDescription};
 use portcullis_core::secret::Secret;
 use portcullis_core::time::{Lifetime, UnixTime};
+use portcullis_guard::Revocations;
 use portcullis_guard::recorder::{Durability, Recorder, RecorderUnavailable};
 use portcullis_net::clock::Clock;
 use portcullis_net::fetch::{Fetcher, Reach};
@@ -217,6 +218,7 @@ impl Stage {
         let records = Arc::new(Records::default());
         let deps = Dependencies {
             store,
+            revocations: Revocations::new(),
             keyring,
             recorder: Arc::<Records>::clone(&records),
             clock: Arc::<Hands>::clone(&clock),

@@ -96,6 +96,12 @@ pub(super) const SECTION: Section = many(
             Need::Absent("as in the profile, or none"),
             "The claim with the subject's tenant, for `principal.tenant`.",
         ),
+        key(
+            "grant_claim",
+            Kind::Text,
+            Need::Absent("as in the profile, or none"),
+            "The claim that names the grant or session that a token is of: all its tokens can be revoked at once (`registry revoke grant`).",
+        ),
     ],
     &[
         named(

@@ -4,51 +4,30 @@
 //! same JSON as a key file. Key material in it is as closed as in files. Time for the lease is the database's own, so
 //! that replicas need not agree on theirs.
 //!
-//! Callers block; the database is spoken to on one thread of its own, so that a caller may be any thread at all.
+//! Callers block.
 
-use std::fmt;
-use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use portcullis_core::random;
 use portcullis_net::random::System;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, ConnectOptions as _};
-use tokio::runtime::Runtime;
+use sqlx::AssertSqlSafe;
 
 use super::{Changed, KeyRecord, Lease, Shelf, Shelved};
 use crate::custody::Error;
+use crate::store::database::{self, Pool, Unanswered, on};
 
-/// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for another writer of an SQLite file.
-const BUSY: Duration = Duration::from_secs(5);
 /// Longest wait for one answer: with the longest wait between two looks it is less than
 /// [`NOTICE`](portcullis_core::keys::NOTICE).
 pub(in crate::custody) const ANSWER: Duration = Duration::from_secs(7);
 /// How long a lease lasts whose holder was never heard of again. A hardware module takes seconds for a key.
 const LEASE_MILLIS: i64 = 60_000;
-/// Connections at most: a ring is read often and in small.
-const CONNECTIONS: u32 = 2;
 
 /// A database for key rings. Its rings share the connections.
+#[derive(Debug)]
 pub struct Database {
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
-    pool: Pool,
+    database: database::Database,
     prefix: String,
-    place: String,
-}
-
-#[derive(Clone)]
-enum Pool {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
 }
 
 impl Database {
@@ -58,32 +37,19 @@ impl Database {
     /// # Errors
     /// [`Error::Store`].
     pub fn open(url: &str, prefix: &str) -> Result<Arc<Self>, Error> {
-        let place = without_password(url);
-        let failed = |detail: String| Error::Store {
-            place: place.clone(),
-            detail,
-        };
         if !prefix
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         {
-            return Err(failed(format!("`{prefix}` cannot begin the name of a table")));
+            return Err(Error::Store {
+                place: database::without_password(url),
+                detail: format!("`{prefix}` cannot begin the name of a table"),
+            });
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("portcullis-keys")
-            .enable_all()
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
-        let connecting = connect(url.to_owned());
-        let pool = ask(&runtime, connecting)
-            .map_err(failed)?
-            .map_err(|error| failed(error.to_string()))?;
+        let database = database::Database::open(url, "portcullis-keys").map_err(Error::from)?;
         let database = Self {
-            runtime: Some(runtime),
-            pool,
+            database,
             prefix: prefix.to_owned(),
-            place: place.clone(),
         };
         database.run(|pool, sql| async move { prepare(&pool, &sql).await })?;
         Ok(Arc::new(database))
@@ -92,7 +58,7 @@ impl Database {
     /// Whether this text names a database that rings can be kept in.
     #[must_use]
     pub fn is_postgres(url: &str) -> bool {
-        url.starts_with("postgres:") || url.starts_with("postgresql:")
+        database::is_postgres(url)
     }
 
     fn run<T, F>(&self, work: impl FnOnce(Pool, Sql) -> F) -> Result<T, Error>
@@ -100,82 +66,16 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let failed = |detail: String| Error::Store {
-            place: self.place.clone(),
-            detail,
-        };
-        let runtime = self
-            .runtime
-            .as_ref()
-            .ok_or_else(|| failed("it is closed".to_owned()))?;
-        let sql = Sql::new(&self.prefix, matches!(self.pool, Pool::Postgres(_)));
-        ask(runtime, work(self.pool.clone(), sql))
-            .map_err(failed)?
-            .map_err(|error| failed(error.to_string()))
+        let sql = Sql::new(&self.prefix, self.database.is_postgres());
+        self.database
+            .run(ANSWER, |pool| work(pool, sql))
+            .map_err(Error::from)
     }
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        // Waiting for the thread here could be waiting inside another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Runs the work on the database's own thread and waits for its end.
-fn ask<T: Send + 'static>(
-    runtime: &Runtime,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, String> {
-    let (done, wait) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // Who asked may have stopped waiting.
-        drop(done.send(work.await));
-    });
-    wait.recv_timeout(ANSWER)
-        .map_err(|_| format!("it did not answer within {} s", ANSWER.as_secs()))
-}
-
-async fn connect(url: String) -> Result<Pool, sqlx::Error> {
-    if Database::is_postgres(&url) {
-        let options = PgConnectOptions::from_str(&url)?.disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(CONNECT);
-        return Ok(Pool::Postgres(pool.connect_with(options).await?));
-    }
-    let path = url.strip_prefix("sqlite:").unwrap_or(&url);
-    crate::store::create_private(std::path::Path::new(path)).map_err(sqlx::Error::Io)?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY)
-        .disable_statement_logging();
-    let pool = SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(CONNECT);
-    Ok(Pool::Sqlite(pool.connect_with(options).await?))
-}
-
-/// A database's address as it may be shown.
-fn without_password(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => match parsed.set_password(Some("hidden")) {
-            Ok(()) => parsed.to_string(),
-            Err(()) => "the database".to_owned(),
-        },
-        Ok(_) | Err(_) => url.to_owned(),
+impl From<Unanswered> for Error {
+    fn from(Unanswered { place, detail }: Unanswered) -> Self {
+        Self::Store { place, detail }
     }
 }
 
@@ -287,16 +187,6 @@ impl Table {
     }
 }
 
-/// The same statements for both kinds of pool.
-macro_rules! on {
-    ($pool:expr, |$open:ident| $work:expr) => {
-        match $pool {
-            Pool::Sqlite($open) => $work,
-            Pool::Postgres($open) => $work,
-        }
-    };
-}
-
 /// A change in one transaction; both kinds differ only in how it begins.
 macro_rules! change_in {
     ($transaction:ident, $sql:ident, $ring:ident, $expected:ident, $texts:ident) => {{
@@ -332,7 +222,7 @@ macro_rules! change_in {
 
 impl Shelf for Table {
     fn place(&self) -> String {
-        format!("{} (ring `{}`)", self.database.place, self.ring)
+        format!("{} (ring `{}`)", self.database.database.place(), self.ring)
     }
 
     fn generation(&self) -> Result<u64, Error> {

@@ -103,6 +103,7 @@ fn a_code_ends_with_its_last_second() {
 
 fn member(standing: Standing) -> Member {
     Member {
+        family: GrantId::parse("f1").unwrap(),
         grant: grant(),
         revoked: false,
         family_expires: NOW.plus(Lifetime::from_days(30)),

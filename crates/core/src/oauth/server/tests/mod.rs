@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::client::{Authentication, Client, ClientName, GrantType, Provenance};
 use super::redirect::RedirectUri;
-use crate::ids::{ClientId, ResourceUri, ScopeSet, Subject};
+use crate::ids::{ClientId, GrantId, ResourceUri, ScopeSet, Subject};
 use crate::random::{RandomUnavailable, SecureRandom};
 use crate::time::UnixTime;
 
