@@ -634,7 +634,10 @@ async fn rs_25_open_streams_end_and_sessions_with_them() -> Outcome {
     );
     drop(kept_feed);
 
-    // Whoever logs in again has no session any more.
+    // Whoever logs in again, when all know, has no session any more.
+    for index in 0..2 {
+        replicas.refused_at(index, &token).await?;
+    }
     let later = loop {
         let token = replicas.token(&json!({"jti": "later", "iat": System.now().as_secs()}))?;
         if replicas.call(0, &token).await?.status == 200 {
