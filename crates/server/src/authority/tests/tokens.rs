@@ -53,7 +53,7 @@ async fn a_code_becomes_tokens() {
     assert_eq!(
         claims,
         json!({ "iss": ISSUER, "sub": "alice", "aud": RESOURCE, "client_id": client, "scope": "notes:read notes:write",
-            "iat": now, "exp": now + 300, "jti": claims["jti"] })
+            "iat": now, "exp": now + 300, "jti": claims["jti"], "grant_id": claims["grant_id"] })
     );
     let recorded = &stage.recorded("token")[0];
     assert_eq!(
