@@ -5,6 +5,8 @@
 //! would help. What only the operator should read is in the record, which the caller can point to by the
 //! request's identifier.
 
+mod withheld;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -14,13 +16,11 @@ use portcullis_core::fault::Fault;
 use portcullis_core::identity::Failed;
 use portcullis_core::ids::ScopeSet;
 use portcullis_core::policy::Denial;
-use portcullis_core::revocation::Revoked;
 use portcullis_core::seal;
 use portcullis_core::wire::{self, Challenge, Era, MODERN_VERSIONS, RequestId, Scheme};
 use serde_json::{Map, Value, json};
 
 use crate::dpop::{ProofNonce, SenderConstraint, SenderRules};
-use crate::limits::{Limited, Whose};
 use crate::reason::{Reason, UpstreamError};
 use crate::replay::ReplayUnavailable;
 use crate::sealing::{SealProblem, SealRefused};
@@ -410,35 +410,6 @@ impl Row {
         Self::ours(401, code, advice).challenged(asked.invalid_token(description))
     }
 
-    /// RFC 6750 §3.1: a revoked token is an `invalid_token`, and another one helps. Where none does, the answer is 403 without a
-    /// challenge, so that no client goes round in circles.
-    fn revoked(revoked: Revoked, asked: &Asked<'_>) -> Self {
-        let code = revoked.code();
-        match revoked {
-            Revoked::Token | Revoked::Grant | Revoked::UserTokens | Revoked::AgentTokens => Self::ours(
-                401,
-                code,
-                "the access token was revoked; get a new one by logging in again",
-            )
-            .challenged(asked.invalid_token("the access token was revoked")),
-            Revoked::User => Self::ours(
-                403,
-                code,
-                "the user that the token is of is revoked here, and another token does not help; ask the operator",
-            ),
-            Revoked::Agent => Self::ours(
-                403,
-                code,
-                "the agent that the token is of is revoked here, and another token does not help; ask the operator",
-            ),
-            Revoked::Server => Self::ours(
-                403,
-                code,
-                "this server is revoked: no call of it goes on until its operator lifts that",
-            ),
-        }
-    }
-
     /// A token that held, from a sender that it is not for. RFC 9449 §7.1: `invalid_token`, too.
     fn sender(failed: Failed, asked: &Asked<'_>) -> Self {
         let sentence = failed.to_string();
@@ -461,33 +432,6 @@ impl Row {
         let challenges = asked.proof_wanted("invalid_dpop_proof", &sentence);
         let message = format!("{sentence}; make a new proof for each request (RFC 9449)");
         Self::ours(401, reason.code(), message).challenged(challenges)
-    }
-
-    /// RFC 6585 §4, with the fields of draft-ietf-httpapi-ratelimit-headers: the quota by its name, none of it left, and the seconds
-    /// until there is some.
-    fn limited(limited: &Limited) -> Self {
-        let (rate, wait) = (limited.rate, limited.wait.as_secs());
-        let name = limited.whose.name();
-        let whom = match limited.whose {
-            Whose::Address(_) => "requests without a credential that holds come from this address",
-            Whose::Asking(_) => "tokens that their issuer does not know come from this address",
-            Whose::Client(..) => "requests come from this client",
-            Whose::User(..) => "requests come from the clients of this user",
-            Whose::Tool(..) => "calls of this tool are made by all of its callers",
-        };
-        let (count, per) = (rate.count(), rate.per().as_secs());
-        let message = format!("more {whom} than the {rate} there may be; try again in {wait} seconds");
-        Self {
-            rate: [
-                (
-                    RATE_LIMIT_POLICY,
-                    Some(format!("\"{name}\";q={count};w={per}").into()),
-                ),
-                (RATE_LIMIT, Some(format!("\"{name}\";r=0;t={wait}").into())),
-            ],
-            ..Self::ours(429, limited.whose.code(), message)
-        }
-        .retried_after(wait.to_string())
     }
 
     /// A code of its own, so that an agent tells it from other refusals: with what `data` says it can seal as it should.
