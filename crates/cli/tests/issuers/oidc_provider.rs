@@ -1,7 +1,9 @@
 //! npm `oidc-provider`: access tokens as JWTs, opaque ones that it is asked about, and both bound to the agent's key.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::try_join_all;
-use portcullis_testkit::Outcome;
+use portcullis_testkit::{Failure, Outcome};
 use serde_json::{Map, Value, json};
 
 use crate::parts::Part;
@@ -120,6 +122,20 @@ async fn real_client_tokens_of_oidc_provider_count_where_they_are_for() -> Outco
     stage.passes(stage.call("es").bearer(es)).await
 }
 
+/// The same token, of a key that has this name.
+fn renamed(token: &str, kid: &str) -> Outcome<String> {
+    let (header, rest) = token
+        .split_once('.')
+        .ok_or_else(|| Failure::new("it is no JWS"))?;
+    let header = URL_SAFE_NO_PAD
+        .decode(header)
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let mut header: Map<String, Value> = serde_json::from_slice(&header)?;
+    header.insert("kid".to_owned(), kid.into());
+    let header = URL_SAFE_NO_PAD.encode(Value::Object(header).to_string());
+    Ok(format!("{header}.{rest}"))
+}
+
 #[tokio::test]
 async fn real_client_keys_of_oidc_provider_change_while_the_gateway_runs() -> Outcome {
     let Some(mut stage) = Stage::set().await? else {
@@ -137,6 +153,17 @@ async fn real_client_keys_of_oidc_provider_change_while_the_gateway_runs() -> Ou
     let after = stage.token(&server.url, &resource).await?;
     let call = stage.call("crm").bearer(&after);
     try_join_all((0..4).map(|_| until(&call, 200))).await?;
+    assert_eq!(server.count("jwks").await?, 2);
+    // Names that nobody ever published make it ask no more often.
+    for number in 0..20 {
+        let unknown = renamed(&after, &format!("nobody-{number}"))?;
+        let answer = stage.refused(stage.call("crm").bearer(&unknown), 401).await?;
+        assert!(
+            answer
+                .header("www-authenticate")
+                .contains("error=\"invalid_token\"")
+        );
+    }
     assert_eq!(server.count("jwks").await?, 2);
     // JWS-48: what the old key signed is worth nothing any more, though it was accepted a moment before.
     stage.not_believed("crm", &before, "token.key-unknown").await?;
