@@ -68,7 +68,7 @@ async fn one(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// The remembered ports. A file that cannot be read is an error: other ports would be another issuer, and every client would
 /// have to begin again.
-fn recall(home: &Home) -> Result<Option<[u16; 3]>, Failure> {
+pub(crate) fn recall(home: &Home) -> Result<Option<[u16; 3]>, Failure> {
     let path = home.addresses();
     let unreadable = |error: &dyn std::fmt::Display| {
         Failure::usage(format!(

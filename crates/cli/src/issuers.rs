@@ -74,19 +74,23 @@ fn trusted(
         let clock = Arc::clone(&world.clock);
         Arc::new(IssuerKeys::new(issuer.issuer.clone(), from, fetcher, clock))
     });
-    let trust = IssuerTrust {
+    Ok(TrustedIssuer {
+        serves: issuer.serves.clone(),
+        opaque,
+        calls: issuer.calls,
+        ..TrustedIssuer::new(trust(issuer), keys)
+    })
+}
+
+/// What is held true about it.
+pub(crate) fn trust(issuer: &IssuerConfig) -> IssuerTrust {
+    IssuerTrust {
         issuer: issuer.issuer.clone(),
         algorithms: issuer.algorithms.clone(),
         max_token_lifetime: issuer.max_token_lifetime,
         skew: issuer.clock_skew,
         tokens: issuer.tokens.clone(),
-    };
-    Ok(TrustedIssuer {
-        serves: issuer.serves.clone(),
-        opaque,
-        calls: issuer.calls,
-        ..TrustedIssuer::new(trust, keys)
-    })
+    }
 }
 
 fn opaque(

@@ -13,6 +13,7 @@ mod join;
 mod keys;
 mod limits;
 mod logs;
+mod policy;
 mod registry;
 mod reload;
 mod revocations;
@@ -66,6 +67,8 @@ enum Command {
     Registry(registry::Args),
     /// Encrypt files and pipes to a key, and open them
     Seal(seal::Args),
+    /// What a call would be answered, and why
+    Policy(policy::Args),
     /// Read and verify the audit log
     Audit(audit::Args),
     /// Check and describe configuration files
@@ -114,6 +117,10 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Seal(args) => {
             drop(out);
             on_runtime(async { seal::run(args, &mut std::io::stdout()).await })
+        }
+        Command::Policy(args) => {
+            drop(out);
+            on_runtime(async { policy::run(args, &mut std::io::stdout()).await })
         }
         Command::Audit(args) => audit::run(args, &mut out),
         Command::Config(args) => config::run(args, &mut out),

@@ -27,7 +27,8 @@ pub(crate) fn senders(config: &Config, world: &World) -> Result<Senders, Failure
     })
 }
 
-fn rules(rule: DpopRule) -> SenderRules {
+/// Those of one server, or of all.
+pub(crate) fn rules(rule: DpopRule) -> SenderRules {
     SenderRules {
         constraint: match rule.required {
             DpopRequired::BoundTokens => SenderConstraint::None,

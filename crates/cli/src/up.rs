@@ -253,6 +253,28 @@ fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failu
     })
 }
 
+/// What `up` served last from this folder, as far as it is kept there: in front of the demo server, or of one whose tools nobody
+/// listed. On loopback, where nothing else was said.
+pub(crate) fn remembered(home: &Home, server: Option<&str>) -> Result<Config, Failure> {
+    let Some([gateway, authority, admin]) = crate::addresses::recall(home)? else {
+        return Err(
+            Failure::usage(format!("nothing was served from {}", home.path().display()))
+                .hint("name the folder that `portcullis up` made with --data DIR, or a configuration with --config FILE"),
+        );
+    };
+    let at = |port: u16| format!("http://127.0.0.1:{port}");
+    let urls = Urls {
+        gateway: at(gateway),
+        authority: at(authority),
+        admin: at(admin),
+    };
+    let server = match server {
+        Some("upstream") => guarded(Transport::Http(urls.mcp()), Effect::Irreversible)?,
+        Some(_) | None => notes(urls.mcp(), Secret::new(""))?,
+    };
+    configuration(home, &urls, server)
+}
+
 fn server_name(name: &str) -> Result<ServerName, Failure> {
     ServerName::parse(name).map_err(cannot("name the server"))
 }

@@ -19,6 +19,7 @@ mod dpop;
 mod draft;
 mod endpoint;
 pub mod exchange;
+mod hint;
 mod host;
 pub mod layer;
 mod limits;

@@ -68,6 +68,8 @@ pub struct Refusal {
     code: &'static str,
     headers: HeaderMap,
     body: Bytes,
+    cause: String,
+    hint: &'static str,
 }
 
 impl Refusal {
@@ -104,6 +106,24 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// What is wrong, in words for the operator: the caller may be told less.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What would fix it ([`Reason::hint`]).
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        self.hint
+    }
+
+    /// `WWW-Authenticate`, where another credential would help.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&str> {
+        self.headers.get(WWW_AUTHENTICATE)?.to_str().ok()
     }
 
     /// The HTTP answer.
@@ -157,6 +177,8 @@ impl Refusal {
             code: row.code,
             headers,
             body: body.into(),
+            cause: reason.to_string(),
+            hint: reason.hint(),
         }
     }
 }

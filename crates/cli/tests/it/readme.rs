@@ -142,6 +142,20 @@ async fn every_command_of_the_readme_runs() -> Outcome {
                 let ran = portcullis().run(["config", "check", example])?;
                 assert_eq!(ran.code, Some(0), "{command}: {}", ran.stdout);
             }
+            ["policy", "explain", ..] => {
+                fs::write(folder.path().join("token.txt"), "none\n")?;
+                let asked = names.iter().map(|word| match *word {
+                    "gateway.toml" => example.to_owned(),
+                    word => here(word),
+                });
+                let ran = portcullis().run(asked)?;
+                assert_eq!(ran.code, Some(1), "{command}: {}", ran.stderr);
+                assert!(
+                    ran.stdout.starts_with("refused: 401 token.not-compact\n"),
+                    "{}",
+                    ran.stdout
+                );
+            }
             // Served by `apart.rs` from a file; here, that the words are right.
             ["gateway" | "authority", "--config", file] => {
                 let ran = portcullis().run([

@@ -1,5 +1,6 @@
 //! The pipeline, on real tokens.
 
+mod documented;
 mod dpop;
 mod golden;
 mod issuer;

@@ -8,6 +8,7 @@ mod claims;
 mod encoding;
 mod encryption;
 mod expect;
+mod explained;
 mod forge;
 mod framing;
 mod http;

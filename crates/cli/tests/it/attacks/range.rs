@@ -22,6 +22,8 @@ use crate::apart::{Server, free_ports};
 
 /// Where the gateway's log goes.
 const LOG: &str = "gateway.log";
+/// What `rules.cedar` has, for a configuration that names it.
+const RULES: &str = "forbid (principal, action, resource == Tool::\"crm/find\") when { context.arguments has name && context.arguments.name == \"nobody\" };\n";
 /// Parts of tokens that are longer than this are looked for where they must not be.
 const TELLING: usize = 24;
 
@@ -145,6 +147,8 @@ dir = "audit"
         let secret = scratch.path().join("secret");
         fs::write(&secret, "s3cr3t\n")?;
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+        // Rules of the operator's own, which say no to one argument.
+        fs::write(scratch.path().join("rules.cedar"), RULES)?;
         file.push_str(more);
         if !more.contains("[limits]") {
             // These are thousands of bad credentials from one address.
