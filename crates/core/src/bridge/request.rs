@@ -101,9 +101,12 @@ impl<'a> Request<'a> {
     }
 
     /// The state that this modern request brings back.
-    #[must_use]
-    pub fn state(&self) -> Option<String> {
-        string(self.params.raw(STATE)?)
+    ///
+    /// # Errors
+    /// [`Unreadable`]: it brings something that is no string. Whoever takes that for no state makes a call again that is held.
+    pub fn state(&self) -> Result<Option<String>, Unreadable> {
+        let text = |state| string(state).ok_or(Unreadable);
+        self.params.raw(STATE).map(text).transpose()
     }
 
     /// The answers that this modern request brings, by their keys.
@@ -261,7 +264,7 @@ mod tests {
         let request = Request::read(MODERN.as_bytes()).unwrap();
         assert_eq!(request.level(), Some(LogLevel::Info));
         assert_eq!(request.capabilities().unwrap().get(), r#"{"roots":{}}"#);
-        assert_eq!(request.state().as_deref(), Some("s"));
+        assert_eq!(request.state().unwrap().as_deref(), Some("s"));
         assert_eq!(request.answers().unwrap().len(), 1);
         assert_eq!(
             String::from_utf8(request.to_legacy(&number("9")).unwrap()).unwrap(),
@@ -313,6 +316,20 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":"r","method":"tools/call","params":{{"name":"t","_meta":{stamped},"inputResponses":{{"k":{{"roots":[]}}}},"requestState":"s"}}}}"#
             )
         );
+    }
+
+    #[test]
+    fn a_state_that_is_no_string_is_not_the_same_as_none() {
+        for (params, expected) in [
+            (r#"{"name":"t"}"#, Ok(None)),
+            (r#"{"requestState":""}"#, Ok(Some(String::new()))),
+            (r#"{"requestState":null}"#, Err(Unreadable)),
+            (r#"{"requestState":7}"#, Err(Unreadable)),
+            (r#"{"requestState":["s"]}"#, Err(Unreadable)),
+        ] {
+            let body = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+            assert_eq!(Request::read(body.as_bytes()).unwrap().state(), expected, "{params}");
+        }
     }
 
     #[test]

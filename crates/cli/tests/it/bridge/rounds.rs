@@ -129,6 +129,16 @@ async fn a_request_state_is_good_once_for_whom_and_what_it_was_given() -> Outcom
             params["requestState"] = json!(state);
             modern(&url, json!(3), "tools/call", params, &askable()).bearer(&token)
         }),
+        ("a number", {
+            let mut params = call();
+            params["requestState"] = json!(7);
+            modern(&url, json!(3), "tools/call", params, &askable()).bearer(&token)
+        }),
+        ("null", {
+            let mut params = call();
+            params["requestState"] = Value::Null;
+            modern(&url, json!(3), "tools/call", params, &askable()).bearer(&token)
+        }),
     ] {
         let refused = request.send().await?.json()?;
         assert_eq!(refused["error"]["code"], -32602, "{what}: {refused}");

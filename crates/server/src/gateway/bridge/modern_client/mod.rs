@@ -148,7 +148,10 @@ impl ModernClients {
         let Ok(answers) = request.answers() else {
             return Ok(asked.refused(INVALID_PARAMS, "`inputResponses` cannot be read"));
         };
-        let Some(state) = request.state() else {
+        let Ok(state) = request.state() else {
+            return Ok(asked.refused(INVALID_PARAMS, "`requestState` is no string"));
+        };
+        let Some(state) = state else {
             return self.begin(line, request, asked, method).await;
         };
         match self.held.take(&state, asked.bound()) {
