@@ -159,7 +159,7 @@ impl Policy {
         })
     }
 
-    /// Decides one call.
+    /// Decides one call: `subscriptions/listen` as listening, and as reading each resource that it names.
     ///
     /// # Errors
     /// [`Denial`].
@@ -171,21 +171,34 @@ impl Policy {
             .get(server)
             .ok_or(Denial::Forbidden { rules: Vec::new() })?;
         let (slot, name) = aim(verb, call.target(), rules, server)?;
-        let case = self.case(who, server, verb, slot, name, call.method().as_str());
-        let (allowed_by, needed) = (
-            self.decide_case(&case, call.arguments())?,
-            Arc::clone(&slot.needed),
-        );
+        let method = call.method().as_str();
+        let case = self.case(who, server, verb, slot, name, method);
+        let mut judged = Judged::new(Arc::clone(&slot.needed));
+        judged.add(self.decide_case(&case, call.arguments()))?;
+        // Who hears that a resource changes follows it, as with `resources/subscribe`: as many decisions as resources.
+        for uri in call.subscriptions() {
+            let slot = rules
+                .verbs
+                .get(&Verb::ReadResource)
+                .ok_or_else(|| Denial::Fault {
+                    detail: "there is no rule for resources".to_owned(),
+                })?;
+            let case = self.case(who, server, Verb::ReadResource, slot, uri, method);
+            judged.need(&slot.needed);
+            judged.add(self.decide_case(&case, call.arguments()))?;
+        }
+        let (allowed_by, needed) = judged.end()?;
         let covers = |held: &&crate::ids::Scope| {
             needed
                 .iter()
                 .any(|needed| self.compiled.hierarchy.covers(held, needed))
         };
         let used = who.scopes().iter().filter(covers).cloned().collect();
+        let effect = slot.effect;
         Ok(Permit {
             call,
             server: server.clone(),
-            effect: slot.effect,
+            effect,
             rules: allowed_by,
             needed,
             used,
@@ -353,6 +366,65 @@ impl Policy {
         let all = held.iter().chain(granted.into_iter().flat_map(ScopeSet::iter));
         let all = all.flat_map(|scope| std::iter::once(scope).chain(self.compiled.hierarchy.implied(scope)));
         engine::set(all.map(|scope| scope.as_str().into()))
+    }
+}
+
+/// The decisions about all that one call asks for: it is allowed when each is.
+struct Judged {
+    rules: Vec<String>,
+    needed: Arc<ScopeSet>,
+    lacks_scope: Lacks,
+}
+
+/// Whether more scope would help with what was refused so far.
+#[derive(Clone, Copy)]
+enum Lacks {
+    Nothing,
+    Scope,
+}
+
+impl Judged {
+    fn new(needed: Arc<ScopeSet>) -> Self {
+        Self {
+            rules: Vec::new(),
+            needed,
+            lacks_scope: Lacks::Nothing,
+        }
+    }
+
+    /// One more thing needs these.
+    fn need(&mut self, scopes: &ScopeSet) {
+        if scopes.iter().any(|scope| !self.needed.contains(scope)) {
+            self.needed = Arc::new(self.needed.iter().chain(scopes.iter()).cloned().collect());
+        }
+    }
+
+    /// One more decision. What no scope would help with ends it at once.
+    fn add(&mut self, decided: Result<Vec<String>, Denial>) -> Result<(), Denial> {
+        match decided {
+            Ok(rules) => {
+                for rule in rules {
+                    if !self.rules.contains(&rule) {
+                        self.rules.push(rule);
+                    }
+                }
+            }
+            Err(Denial::InsufficientScope { .. }) => self.lacks_scope = Lacks::Scope,
+            Err(denial @ (Denial::Forbidden { .. } | Denial::UnknownMethod | Denial::Fault { .. })) => {
+                return Err(denial);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules that allowed, and every scope needed.
+    fn end(self) -> Result<(Vec<String>, Arc<ScopeSet>), Denial> {
+        match self.lacks_scope {
+            Lacks::Nothing => Ok((self.rules, self.needed)),
+            Lacks::Scope => Err(Denial::InsufficientScope {
+                needed: ScopeSet::clone(&self.needed),
+            }),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::Error;
 use super::agreement::Mirror;
+use super::entries::Entries;
 use super::envelope::{Envelope, Params};
-use super::json::Shape;
+use super::json::{Refused, Shape};
 use super::method::{Aim, Era, Method, Target};
 use crate::ids::ToolName;
 use crate::limits;
@@ -57,6 +58,7 @@ pub struct Call {
     kind: Kind,
     method: Method,
     target: Option<Target>,
+    subscriptions: Vec<Box<str>>,
     id: Option<RequestId>,
     session: Option<Box<str>>,
     last_event_id: Option<Box<str>>,
@@ -114,6 +116,11 @@ impl Call {
             .aim()
             .map(|aim| target(aim, params, id.as_ref()))
             .transpose()?;
+        let subscriptions = if method == Method::SubscriptionsListen {
+            subscriptions(params, id.as_ref())?
+        } else {
+            Vec::new()
+        };
         // A stateless message has no session, whatever its headers say (MCP 2026-07-28).
         let (session, last_event_id) = match era {
             Era::Modern => (None, None),
@@ -126,6 +133,7 @@ impl Call {
             kind,
             method,
             target,
+            subscriptions,
             id,
             session,
             last_event_id,
@@ -160,6 +168,7 @@ impl Call {
             kind: Kind::Transport,
             method,
             target: None,
+            subscriptions: Vec::new(),
             id: None,
             session: mirror.session()?,
             last_event_id: mirror.last_event_id()?,
@@ -191,6 +200,13 @@ impl Call {
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    /// The URIs that `subscriptions/listen` names in `resourceSubscriptions`: each once, in order, at most
+    /// [`limits::SUBSCRIPTIONS`]. Nothing for other methods.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Box<str>] {
+        &self.subscriptions
     }
 
     /// The id of a request, or of the request that a response answers.
@@ -323,6 +339,39 @@ fn target(aim: Aim, params: &Params<'_>, id: Option<&RequestId>) -> Result<Targe
         Aim::Resource => Target::Resource(text.into()),
         Aim::Task => Target::Task(text.into()),
     })
+}
+
+/// The resources that a filter of changes names (MCP 2026-07-28, Subscriptions). No filter names none; one that cannot be read
+/// could be read otherwise behind us.
+fn subscriptions(params: &Params<'_>, id: Option<&RequestId>) -> Result<Vec<Box<str>>, Error> {
+    const MEMBER: &str = "resourceSubscriptions";
+    let invalid = |member| Error::InvalidParams {
+        member,
+        id: id.cloned(),
+    };
+    let Some(filter) = params.notifications else {
+        return Ok(Vec::new());
+    };
+    let filter = Entries::read(filter, &[MEMBER]).map_err(|refused| match refused {
+        Refused::LooksLike(expected) => Error::AmbiguousKey { expected },
+        Refused::NotJson | Refused::Twice | Refused::TooDeep => invalid("notifications"),
+    })?;
+    let Some(uris) = filter.raw(MEMBER) else {
+        return Ok(Vec::new());
+    };
+    let mut uris: Vec<Box<str>> = serde_json::from_str(uris.get()).map_err(|_| invalid(MEMBER))?;
+    if uris.len() > limits::SUBSCRIPTIONS {
+        return Err(invalid(MEMBER));
+    }
+    if uris.iter().any(|uri| uri.len() > limits::NAME_BYTES) {
+        return Err(Error::NameTooLong {
+            member: MEMBER,
+            id: id.cloned(),
+        });
+    }
+    uris.sort_unstable();
+    uris.dedup();
+    Ok(uris)
 }
 
 /// `application/json`, at most with `charset=utf-8` (RFC 8259 §11 has no parameters, but clients send that one).

@@ -34,6 +34,8 @@ pub(super) struct Params<'de> {
     task_id: Option<Shape<'de>>,
     /// As its JSON text.
     pub(super) arguments: Option<&'de str>,
+    /// As its JSON text.
+    pub(super) notifications: Option<&'de str>,
     meta: Option<Shape<'de>>,
     pub(super) inner: Meta<'de>,
 }
@@ -100,7 +102,7 @@ impl<'de> Members<'de> for Envelope<'de> {
 }
 
 impl<'de> Members<'de> for Params<'de> {
-    const NAMES: &'static [&'static str] = &["name", "uri", "taskId", "arguments", "_meta"];
+    const NAMES: &'static [&'static str] = &["name", "uri", "taskId", "arguments", "notifications", "_meta"];
 
     fn member<A: MapAccess<'de>>(&mut self, name: &str, value: Member<'_, 'de, A>) -> Result<(), A::Error> {
         match name {
@@ -108,6 +110,7 @@ impl<'de> Members<'de> for Params<'de> {
             "uri" => self.uri = Some(value.walk()?),
             "taskId" => self.task_id = Some(value.walk()?),
             "arguments" => self.arguments = Some(value.raw()?),
+            "notifications" => self.notifications = Some(value.raw()?),
             "_meta" => self.meta = Some(value.object(&mut self.inner)?),
             _ => drop(value.walk()?),
         }

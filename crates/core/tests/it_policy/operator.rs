@@ -220,3 +220,58 @@ fn the_same_client_of_another_issuer_is_another_agent() {
     assert_eq!(add_note(&policy, &ours, &json!({})), Ok(()));
     assert!(add_note(&policy, &theirs, &json!({})).is_err());
 }
+
+#[test]
+fn whoever_listens_for_a_resource_reads_it() {
+    let policy = with(
+        "@id(\"secret\") forbid(principal, action == Action::\"read_resource\", resource == Resource::\"notes/a:secret\");",
+    );
+    let reader = identity(ISSUER, "agent", "bob", "notes:read");
+    let listen = |who: &VerifiedIdentity, uris: &[&str]| {
+        let filter = json!({"notifications": {"toolsListChanged": true, "resourceSubscriptions": uris}});
+        policy.decide(who, &notes(), modern("subscriptions/listen", filter))
+    };
+    listen(&reader, &[]).unwrap();
+    let permit = listen(&reader, &["a:1", "a:2"]).unwrap();
+    assert_eq!(permit.call().subscriptions().len(), 2);
+    for uris in [
+        &["a:secret"] as &[&str],
+        &["a:1", "a:secret"],
+        &["a:secret", "z:1"],
+    ] {
+        assert_eq!(
+            listen(&reader, uris).map(drop),
+            forbidden("ops.cedar#secret"),
+            "{uris:?}"
+        );
+    }
+    let anyone = identity(ISSUER, "agent", "bob", "");
+    let needed = Denial::InsufficientScope {
+        needed: scopes("notes:read"),
+    };
+    assert_eq!(listen(&anyone, &["a:1"]).map(drop), Err(needed));
+    assert_eq!(
+        listen(&anyone, &["a:1", "a:secret"]).map(drop),
+        forbidden("ops.cedar#secret"),
+        "no scope would help"
+    );
+}
+
+#[test]
+fn listening_alone_is_not_reading() {
+    // Whoever may listen without a scope needs one for each resource still, and is told so.
+    let policy =
+        with("@id(\"ears\") permit(principal, action == Action::\"listen\", resource == Server::\"notes\");");
+    let anyone = identity(ISSUER, "agent", "bob", "");
+    let listen = |uris: &[&str]| {
+        let filter = json!({"notifications": {"resourceSubscriptions": uris}});
+        policy
+            .decide(&anyone, &notes(), modern("subscriptions/listen", filter))
+            .map(drop)
+    };
+    assert_eq!(listen(&[]), Ok(()));
+    let needed = Denial::InsufficientScope {
+        needed: scopes("notes:read"),
+    };
+    assert_eq!(listen(&["a:1"]), Err(needed));
+}

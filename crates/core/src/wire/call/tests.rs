@@ -980,3 +980,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_filter_of_changes_names_resources_at_the_limit_and_one_past_it() {
+    let listen = |filter: &str| {
+        parse(
+            &[
+                ("mcp-protocol-version", "2026-07-28"),
+                ("mcp-method", "subscriptions/listen"),
+            ],
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{{filter}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+            )
+            .as_bytes(),
+        )
+    };
+    let of = |uris: &str| listen(&format!(r#""notifications":{{"resourceSubscriptions":{uris}}},"#));
+    for (filter, expected) in [
+        ("", &[] as &[&str]),
+        (r#""notifications":{},"#, &[]),
+        (r#""notifications":{"toolsListChanged":true},"#, &[]),
+        (
+            r#""notifications":{"resourceSubscriptions":["b:","a:","\u0062:"]},"#,
+            &["a:", "b:"],
+        ),
+    ] {
+        let call = listen(filter).unwrap();
+        let found: Vec<&str> = call.subscriptions().iter().map(|uri| &**uri).collect();
+        assert_eq!(found, expected, "{filter}");
+    }
+    let many = |n: usize| format!("[{}]", vec!["\"a:\""; n].join(","));
+    assert!(of(&many(limits::SUBSCRIPTIONS)).is_ok());
+    assert_eq!(
+        code(of(&many(limits::SUBSCRIPTIONS + 1))),
+        "request.invalid-params"
+    );
+    let long = |n: usize| format!("[\"{}\"]", "x".repeat(n));
+    assert!(of(&long(limits::NAME_BYTES)).is_ok());
+    assert_eq!(code(of(&long(limits::NAME_BYTES + 1))), "request.name-too-long");
+    for uris in ["null", "\"a:\"", "[1]", "[null]", "{\"0\":\"a:\"}"] {
+        assert_eq!(code(of(uris)), "request.invalid-params", "{uris}");
+    }
+    for filter in [r#""notifications":null,"#, r#""notifications":[],"#] {
+        assert_eq!(code(listen(filter)), "request.invalid-params", "{filter}");
+    }
+    for filter in [
+        r#""Notifications":{},"#,
+        r#""notifications":{"resourcesubscriptions":["a:"]},"#,
+    ] {
+        assert_eq!(code(listen(filter)), "request.ambiguous-key", "{filter}");
+    }
+}
