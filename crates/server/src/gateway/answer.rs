@@ -46,6 +46,11 @@ pub(super) fn whole(era: Era, body: Bytes, error: Option<i64>) -> Response<Body>
 /// Why a stream ends before its time.
 pub(super) type Broken = Box<dyn StdError + Send + Sync>;
 
+/// The answer to a request that was cancelled: a stream without one (MCP 2025-11-25, Cancellation).
+pub(super) fn none() -> Response<Body> {
+    stream(None, |_| Poll::Ready(None))
+}
+
 /// A stream of messages, each on one line, that begins with `first`; `next` gives the others. It is dropped with the body.
 pub(super) fn stream<N>(first: Option<Bytes>, next: N) -> Response<Body>
 where

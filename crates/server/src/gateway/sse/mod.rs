@@ -82,7 +82,8 @@ impl SseServer {
             .map_err(|error| no_session(format!("no session can be made: {error}")))?;
         let header =
             HeaderValue::try_from(&name).map_err(|_| no_session("no session can be made".to_owned()))?;
-        let (first, events) = asked(&session, &outbound).await?;
+        let first = asked(&session, &outbound).await?;
+        let (first, events) = first.ok_or_else(|| failed(NotBegun::Closed))?;
         let refused = matches!(first, Event::Answer { error: Some(_), .. });
         let mut response = respond(first, events);
         if !refused {
@@ -123,8 +124,8 @@ impl SseServer {
                 Ok(answer::empty(StatusCode::ACCEPTED))
             }
             (Kind::Request, _) => {
-                let (first, events) = asked(&session, &outbound).await?;
-                Ok(respond(first, events))
+                let answered = asked(&session, &outbound).await?;
+                Ok(answered.map_or_else(answer::none, |(first, events)| respond(first, events)))
             }
         }
     }
@@ -163,14 +164,18 @@ impl std::fmt::Debug for SseServer {
     }
 }
 
-async fn asked(session: &Arc<Session>, outbound: &Outbound) -> Result<(Event, Reader), UpstreamError> {
+/// Sends a request, and waits for the first message that comes of it; `None` when it was cancelled.
+async fn asked(
+    session: &Arc<Session>,
+    outbound: &Outbound,
+) -> Result<Option<(Event, Reader)>, UpstreamError> {
     let (number, mut events) = session.request(outbound).await?;
     match timeout(HEAD_TIME, events.next()).await {
-        Ok(Some(Ok(event))) => Ok((event, events)),
+        Ok(Some(Ok(event))) => Ok(Some((event, events))),
         Ok(Some(Err(broken))) => Err(UpstreamError::Unreachable {
             detail: broken.to_string(),
         }),
-        Ok(None) => Err(failed(NotBegun::Closed)),
+        Ok(None) => Ok(None),
         Err(_) => {
             session.exchange().forget(number);
             Err(UpstreamError::TimedOut)

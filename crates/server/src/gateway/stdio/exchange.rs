@@ -169,7 +169,8 @@ impl Exchange {
         Ok(Begun { number, line, events })
     }
 
-    /// A client's notification or response as the child must see it; `None` when it is about nothing the child knows.
+    /// A client's notification or response as the child must see it; `None` when it is about nothing the child knows. A request
+    /// that is cancelled waits no longer: its stream ends without an answer.
     pub(in crate::gateway) fn outgoing(&self, body: &str) -> Option<Bytes> {
         let mut state = self.state();
         state.used = Instant::now();
@@ -179,10 +180,15 @@ impl Exchange {
                 Era::Modern => None,
                 Era::Legacy => {
                     let wanted = canonical(note.request?);
-                    let (number, _) = state
+                    let number = *state
                         .pending
                         .iter()
-                        .find(|(_, pending)| canonical(&pending.id) == wanted)?;
+                        .find(|(_, pending)| canonical(&pending.id) == wanted)?
+                        .0;
+                    // No answer need come any more (MCP 2025-11-25, Cancellation), and one that does is for nobody.
+                    if let Some(pending) = state.pending.remove(&number) {
+                        pending.stream.end(Ok(()));
+                    }
                     Some(renamed(body, &[(note.request, &number.to_string())]))
                 }
             },
@@ -417,5 +423,40 @@ fn only<'p>(mut pending: impl Iterator<Item = (&'p u64, &'p Pending)>) -> Option
     match (pending.next(), pending.next()) {
         (Some((number, _)), None) => Some(*number),
         (None | Some(_), _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: u64) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
+    }
+
+    fn cancelled(id: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_cancelled_leave_their_places_at_the_limit_and_one_past_it() {
+        let exchange = Exchange::new(Era::Legacy, 2, 1_000);
+        let mut first = exchange.begin(&call(1), Awaits::Answer).unwrap();
+        drop(exchange.begin(&call(2), Awaits::Answer).unwrap().events);
+        let third = || exchange.begin(&call(3), Awaits::Answer);
+        assert_eq!(third().unwrap_err(), NotBegun::Busy);
+        for (id, number) in [("1", first.number), ("2", 2)] {
+            let told = exchange.outgoing(&cancelled(id)).unwrap();
+            assert!(String::from_utf8_lossy(&told).contains(&format!(r#""requestId":{number}"#)));
+        }
+        assert_eq!(first.events.next().await, None, "its stream ends");
+        assert_eq!(exchange.outgoing(&cancelled("1")), None, "once");
+        assert_eq!(
+            exchange.receive(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
+            Heard::Unclaimed
+        );
+        third().unwrap();
+        third().unwrap();
+        assert_eq!(third().unwrap_err(), NotBegun::Busy);
     }
 }

@@ -186,7 +186,8 @@ impl StdioUpstream {
                         .map_err(failed)?,
                     begun => begun.map_err(failed)?,
                 };
-                let (first, events) = self.first(&ticket, events).await?;
+                let first = self.first(&ticket, events).await?;
+                let (first, events) = first.ok_or_else(unanswered)?;
                 Ok(respond(Era::Modern, first, events, ticket))
             }
             Kind::Notification => {
@@ -239,8 +240,10 @@ impl StdioUpstream {
             }
             Kind::Request => {
                 let (ticket, events) = child.request(body, Awaits::Answer).await.map_err(failed)?;
-                let (first, events) = self.first(&ticket, events).await?;
-                Ok(respond(Era::Legacy, first, events, ticket))
+                match self.first(&ticket, events).await? {
+                    Some((first, events)) => Ok(respond(Era::Legacy, first, events, ticket)),
+                    None => Ok(answer::none()),
+                }
             }
         }
     }
@@ -262,7 +265,8 @@ impl StdioUpstream {
             .request(body, Awaits::Answer)
             .await
             .map_err(failed)?;
-        let (first, events) = self.first(&ticket, events).await?;
+        let first = self.first(&ticket, events).await?;
+        let (first, events) = first.ok_or_else(unanswered)?;
         let refused = matches!(first, Event::Answer { error: Some(_), .. });
         let mut response = respond(Era::Legacy, first, events, ticket);
         if !refused {
@@ -294,7 +298,8 @@ impl StdioUpstream {
             .await
             .map_err(failed)?;
         let answered = timeout(PROBE_TIME, self.first(&ticket, events)).await;
-        let (first, events) = answered.map_err(|_| UpstreamError::TimedOut)??;
+        let first = answered.map_err(|_| UpstreamError::TimedOut)??;
+        let (first, events) = first.ok_or_else(unanswered)?;
         match first {
             // What a server of before 2026-07-28 refuses, it refuses in words of its own.
             Event::Answer {
@@ -326,22 +331,30 @@ impl StdioUpstream {
         self.launcher.place_of_ending().await.ok_or(UpstreamError::Busy)
     }
 
-    /// Waits for the first message, which decides between JSON and an event stream.
-    async fn first(&self, ticket: &Ticket, mut events: Reader) -> Result<(Event, Reader), UpstreamError> {
+    /// Waits for the first message, which decides between JSON and an event stream; `None` when the request was cancelled.
+    async fn first(
+        &self,
+        ticket: &Ticket,
+        mut events: Reader,
+    ) -> Result<Option<(Event, Reader)>, UpstreamError> {
         match timeout(self.head_time, events.next()).await {
-            Ok(Some(Ok(event))) => Ok((event, events)),
+            Ok(Some(Ok(event))) => Ok(Some((event, events))),
             Ok(Some(Err(broken))) => Err(UpstreamError::Unreachable {
                 detail: broken.to_string(),
             }),
-            Ok(None) => Err(UpstreamError::Unreachable {
-                detail: "the stdio server did not answer".to_owned(),
-            }),
+            Ok(None) => Ok(None),
             Err(_) => {
                 // MCP, Timeouts: whoever stops waiting says so, in either era.
                 ticket.cancel();
                 Err(UpstreamError::TimedOut)
             }
         }
+    }
+}
+
+fn unanswered() -> UpstreamError {
+    UpstreamError::Unreachable {
+        detail: "the stdio server did not answer".to_owned(),
     }
 }
 
