@@ -285,3 +285,33 @@ async fn a_legacy_client_cancels_by_saying_so_and_not_by_going_away() -> Outcome
     feed.send(event(&last)).await?;
     feed.abandoned().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_names_one_call_of_a_legacy_client_at_a_time() -> Outcome {
+    let mut server = Server::modern().await?;
+    let (url, token) = (server.url(), server.token().await?);
+    let session = begun(&server, &token, &json!({})).await?;
+    let get = |id: Value| in_session(&url, &session, id, "prompts/get", json!({"name": "p"})).bearer(&token);
+    let answer = json!({"resultType": "complete", "messages": []});
+    let first = tokio::spawn(get(json!("c")).send());
+    let heard = server.next().await?;
+    let second = get(json!("c")).send().await?;
+    assert_eq!(
+        (second.status, second.json()?["error"]["code"].clone()),
+        (200, json!(-32600))
+    );
+    assert!(server.is_untroubled(), "the server did not hear of the second");
+    let other = tokio::spawn(get(json!("d")).send());
+    server.next().await?.result(&answer)?;
+    assert_eq!(other.await??.status, 200, "another id is free");
+    heard.result(&answer)?;
+    assert_eq!(first.await??.json()?["id"], "c");
+    let again = tokio::spawn(get(json!("c")).send());
+    server.next().await?.result(&answer)?;
+    assert_eq!(
+        again.await??.json()?["id"],
+        "c",
+        "and so is this one when it is over"
+    );
+    Ok(())
+}

@@ -17,9 +17,9 @@ use portcullis_net::fetch::Body;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
-use super::session::Session;
+use super::places::Place;
+use super::session::{Call, NotBegun, Session};
 use crate::gateway::answer;
 use crate::gateway::bridge::line::{Line, Messages, answered, media_type, unreadable};
 use crate::gateway::bridge::reply::{self, number, on_one_line};
@@ -52,15 +52,26 @@ enum Heard {
     Failed(UpstreamError),
 }
 
+/// JSON-RPC 2.0 §5.1.
+const INVALID_REQUEST: i64 = -32600;
+
 /// Makes the call, and waits for what decides between JSON and a stream.
 pub(super) async fn call(
     session: Arc<Session>,
+    place: Place,
     line: Line,
     body: Bytes,
     method: Method,
     id: &RawValue,
 ) -> Result<Response<Body>, UpstreamError> {
-    let given_up = session.begin(id)?;
+    let under_way = match session.begin(id) {
+        Ok(under_way) => under_way,
+        Err(NotBegun::Busy) => return Err(UpstreamError::Busy),
+        Err(NotBegun::Running) => {
+            let error = Fault::new(INVALID_REQUEST, "a request with this `id` is under way");
+            return Ok(reply::whole(Era::Legacy, Some(id), Err(&error)));
+        }
+    };
     let (outgoing, mut heard) = mpsc::channel(1);
     let id = id.to_owned();
     let calling = Calling {
@@ -69,7 +80,7 @@ pub(super) async fn call(
         method,
         outgoing,
     };
-    tokio::spawn(make(calling, body, given_up, id.clone()));
+    tokio::spawn(make(calling, body, under_way, place));
     match heard.recv().await {
         Some(Heard::Answer(answer)) => Ok(reply::whole(Era::Legacy, Some(&id), answer.as_deref())),
         Some(Heard::Response(response)) => Ok(*response),
@@ -84,8 +95,8 @@ pub(super) async fn call(
                 })
             })
         })),
-        // Given up: a stream without an answer (MCP 2025-11-25, Cancellation).
-        None => Ok(answer::stream(None, |_| std::task::Poll::Ready(None))),
+        // Given up.
+        None => Ok(answer::none()),
     }
 }
 
@@ -96,7 +107,7 @@ struct Calling {
     outgoing: mpsc::Sender<Heard>,
 }
 
-async fn make(calling: Calling, body: Bytes, given_up: CancellationToken, id: Box<RawValue>) {
+async fn make(calling: Calling, body: Bytes, under_way: Call, place: Place) {
     let unheard = async {
         calling.outgoing.closed().await;
         sleep(UNHEARD).await;
@@ -104,10 +115,10 @@ async fn make(calling: Calling, body: Bytes, given_up: CancellationToken, id: Bo
     // What is dropped here closes the server's stream, which is how it is told (MCP 2026-07-28, Cancellation).
     let last = tokio::select! {
         last = calling.run(&body) => Some(last.unwrap_or_else(Heard::Failed)),
-        () = given_up.cancelled() => None,
+        () = under_way.given_up() => None,
         () = unheard => None,
     };
-    calling.session.over(&id);
+    drop((under_way, place));
     if let Some(last) = last {
         // A client that has gone misses it.
         drop(calling.outgoing.send(last).await);

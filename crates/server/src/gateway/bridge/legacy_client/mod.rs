@@ -2,6 +2,7 @@
 
 mod calling;
 mod following;
+mod places;
 mod session;
 mod sessions;
 
@@ -20,6 +21,7 @@ use super::line::{Line, answered, unreadable};
 use super::reply::{self, nothing, number};
 use crate::gateway::answer;
 use crate::gateway::upstream::{CallInfo, UpstreamError};
+use places::Places;
 use session::Session;
 use sessions::Sessions;
 
@@ -31,6 +33,7 @@ const INVALID_PARAMS: i64 = -32602;
 pub(super) struct LegacyClients {
     server: ServerName,
     sessions: Sessions,
+    places: Arc<Places>,
     random: Arc<dyn SecureRandom>,
 }
 
@@ -39,6 +42,7 @@ impl LegacyClients {
         Self {
             server,
             sessions: Sessions::default(),
+            places: Arc::default(),
             random,
         }
     }
@@ -53,7 +57,10 @@ impl LegacyClients {
         let request = Request::read(body).map_err(|_| unreadable())?;
         let id = request.id().ok_or_else(unreadable)?;
         let Ok(hello) = Hello::read(&request) else {
-            let error = Fault::new(INVALID_PARAMS, "`initialize` names no protocol version");
+            let error = Fault::new(
+                INVALID_PARAMS,
+                "`initialize` names no protocol version, or says more of the client than a session keeps",
+            );
             return Ok(reply::whole(Era::Legacy, Some(id), Err(&error)));
         };
         let asked = discover(&number(0), &hello.stamp).map_err(|_| unreadable())?;
@@ -150,8 +157,10 @@ impl LegacyClients {
             | Method::PromptsList
             | Method::PromptsGet
             | Method::Complete => {
+                let place = self.places.take(session.of())?;
                 calling::call(
                     session,
+                    place,
                     line.clone(),
                     outbound.body.clone(),
                     info.method.clone(),

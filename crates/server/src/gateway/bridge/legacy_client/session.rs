@@ -1,7 +1,7 @@
 //! One session that the bridge gave to a legacy client.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_core::bridge::{Fault, Filter, Found, LogLevel, Parameters, Stamp};
 use portcullis_core::ids::{Principal, ToolName};
@@ -34,6 +34,38 @@ pub(in crate::gateway::bridge) struct Session {
     /// Told when the client wants to hear of other resources.
     resources: watch::Sender<BTreeSet<String>>,
     ended: CancellationToken,
+}
+
+/// A call that is under way, and is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct Call {
+    session: Arc<Session>,
+    id: String,
+    given_up: CancellationToken,
+}
+
+/// Why a call does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotBegun {
+    /// The session has as many as it may.
+    Busy,
+    /// One with this id is under way: which of them is answered or cancelled could not be told (JSON-RPC 2.0 §4).
+    Running,
+}
+
+impl Call {
+    /// Waits until the client gives it up, or the session ends.
+    pub(super) async fn given_up(&self) {
+        self.given_up.cancelled().await;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        state.calls.remove(&self.id);
+        state.used = Instant::now();
+    }
 }
 
 #[derive(Debug)]
@@ -111,27 +143,28 @@ impl Session {
         self.state().stamp.level = Some(level);
     }
 
-    /// Begins a call. The token is cancelled when the client gives it up.
-    pub(super) fn begin(&self, id: &RawValue) -> Result<CancellationToken, UpstreamError> {
+    /// Begins a call.
+    pub(super) fn begin(self: &Arc<Self>, id: &RawValue) -> Result<Call, NotBegun> {
+        let id = canonical(id);
         let mut state = self.state();
+        if state.calls.contains_key(&id) {
+            return Err(NotBegun::Running);
+        }
         if state.calls.len() >= CALLS {
-            return Err(UpstreamError::Busy);
+            return Err(NotBegun::Busy);
         }
         let given_up = self.ended.child_token();
-        state.calls.insert(canonical(id), given_up.clone());
-        Ok(given_up)
+        state.calls.insert(id.clone(), given_up.clone());
+        Ok(Call {
+            session: Arc::clone(self),
+            id,
+            given_up,
+        })
     }
 
-    /// A call is over.
-    pub(super) fn over(&self, id: &RawValue) {
-        let mut state = self.state();
-        state.calls.remove(&canonical(id));
-        state.used = Instant::now();
-    }
-
-    /// The client gives a call up.
+    /// The client gives a call up. Its id is free again when the call is over.
     pub(super) fn cancel(&self, id: &RawValue) {
-        if let Some(call) = self.state().calls.remove(&canonical(id)) {
+        if let Some(call) = self.state().calls.get(&canonical(id)) {
             call.cancel();
         }
     }
@@ -245,8 +278,6 @@ fn canonical(id: &RawValue) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use portcullis_core::bridge::Request;
     use portcullis_core::forward::{Outbound, UpstreamCredential};
     use portcullis_core::ids::{ClientId, Issuer, Subject};
@@ -268,13 +299,18 @@ pub(super) mod tests {
         }
     }
 
-    /// A session of somebody's.
-    pub(in super::super) fn session(of: &str) -> Session {
-        let principal = Principal {
+    /// Somebody.
+    pub(in super::super) fn principal(of: &str) -> Principal {
+        Principal {
             issuer: Issuer::parse("https://as.example").unwrap(),
             subject: Subject::parse(of).unwrap(),
             client: ClientId::parse("agent").unwrap(),
-        };
+        }
+    }
+
+    /// A session of somebody's.
+    pub(in super::super) fn session(of: &str) -> Session {
+        let principal = principal(of);
         let outbound = Outbound {
             method: http::Method::POST,
             headers: http::HeaderMap::new(),
@@ -296,15 +332,19 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn calls_questions_and_resources_at_the_limit_and_one_past_it() {
-        let session = session("one");
-        for number in 0..CALLS {
-            session.begin(&raw(&number.to_string())).unwrap();
-        }
-        assert!(session.begin(&raw("\"x\"")).is_err());
-        session.over(&raw("7"));
-        let call = session.begin(&raw("\"x\"")).unwrap();
+        let session = Arc::new(session("one"));
+        let begin = |id: &str| session.begin(&raw(id));
+        let mut calls: Vec<Call> = (0..CALLS)
+            .map(|number| begin(&number.to_string()).unwrap())
+            .collect();
+        assert_eq!(begin("\"x\"").unwrap_err(), NotBegun::Busy);
+        calls.pop();
+        let call = begin("\"x\"").unwrap();
         session.cancel(&raw("\"\\u0078\""));
-        assert!(call.is_cancelled());
+        call.given_up().await;
+        assert_eq!(begin("\"x\"").unwrap_err(), NotBegun::Running, "not over yet");
+        drop(call);
+        assert!(!begin("\"x\"").unwrap().given_up.is_cancelled());
 
         let mut waiting: Vec<_> = (0..QUESTIONS).map(|_| session.ask().unwrap()).collect();
         assert!(session.ask().is_err());
