@@ -159,6 +159,29 @@ async fn a_session_that_the_server_forgot_is_begun_anew_and_the_call_made_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_stream_of_the_sessions_own_keeps_its_session() -> Outcome {
+    let mut server = Server::streamless().await?;
+    let (url, token) = (server.url(), server.token().await?);
+    for number in 1..=4 {
+        let params = json!({"name": "t", "arguments": {}});
+        let calling = tokio::spawn(
+            modern(&url, json!(number), "tools/call", params, &json!({}))
+                .bearer(&token)
+                .send(),
+        );
+        let heard = server.next().await?;
+        assert_eq!(heard.header("mcp-session-id"), "session-1", "call {number}");
+        // The session is in use until its stream was asked for, and after.
+        server.until(|noted| noted.method == "GET").await?;
+        heard.result(&json!({"content": []}))?;
+        assert_eq!(calling.await??.status, 200);
+    }
+    let heard = server.heard();
+    assert_eq!(heard.iter().filter(|method| *method == "initialize").count(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_of_the_old_revisions_become_those_of_the_new() -> Outcome {
     let mut server = Server::legacy().await?;
     let (url, token) = (server.url(), server.token().await?);

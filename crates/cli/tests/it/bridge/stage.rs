@@ -36,6 +36,8 @@ pub(super) struct Server {
 enum Kind {
     /// 2025-11-25: sessions.
     Legacy,
+    /// The same, without a stream of the session's own.
+    Streamless,
     /// 2026-07-28: none.
     Modern,
 }
@@ -43,6 +45,11 @@ enum Kind {
 impl Server {
     pub(super) async fn legacy() -> Outcome<Self> {
         Self::start(Kind::Legacy).await
+    }
+
+    /// One that has no stream of the session's own, and says 404.
+    pub(super) async fn streamless() -> Outcome<Self> {
+        Self::start(Kind::Streamless).await
     }
 
     pub(super) async fn modern() -> Outcome<Self> {
@@ -72,7 +79,10 @@ impl Server {
                 });
                 // A client that has gone is what some tests are about.
                 let _gone = match kind {
-                    Kind::Legacy => as_legacy(heard, &method, &mut sessions, &call, &open).await,
+                    Kind::Streamless if method == "GET" => heard.answer(404, &[], ""),
+                    Kind::Legacy | Kind::Streamless => {
+                        as_legacy(heard, &method, &mut sessions, &call, &open).await
+                    }
                     Kind::Modern => as_modern(heard, &method, &call).await,
                 };
             }

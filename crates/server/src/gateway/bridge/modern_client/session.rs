@@ -77,7 +77,7 @@ impl Session {
                 })?
             }
             Some(Incoming::Error { error, .. }) => {
-                tracing::warn!(code = error.code, error = %error.json, "a server does not begin a session");
+                tracing::warn!(code = error.code, "a server does not begin a session");
                 return Err(UpstreamError::BadAnswer {
                     detail: "it does not begin a session",
                 }
@@ -377,11 +377,19 @@ fn about(uri: &str) -> String {
     serde_json::json!({ "uri": uri }).to_string()
 }
 
+/// Whether a server has ever opened a session's own stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Had {
+    Yes,
+    No,
+}
+
 /// Keeps a session's own stream open for as long as there is the session, and ends it when nobody uses it.
 async fn follow(session: Weak<Session>, line: Line, address: Address, ended: CancellationToken) {
     let following = async {
         let mut wait = FIRST_WAIT;
         let mut last_event: Option<String> = None;
+        let mut had = Had::No;
         loop {
             let opened = line
                 .transport(&address, Method::OpenStream, last_event.as_deref())
@@ -391,6 +399,7 @@ async fn follow(session: Weak<Session>, line: Line, address: Address, ended: Can
                     let Ok(mut messages) = Messages::of(response).await else {
                         return;
                     };
+                    had = Had::Yes;
                     while let Ok(Some(message)) = messages.next().await {
                         wait = FIRST_WAIT;
                         let Some(session) = session.upgrade() else { return };
@@ -401,7 +410,12 @@ async fn follow(session: Weak<Session>, line: Line, address: Address, ended: Can
                         wait = retry.unwrap_or(wait).clamp(FIRST_WAIT, LONGEST_WAIT);
                     }
                 }
-                Ok(response) if response.status() == StatusCode::NOT_FOUND && address.session.is_some() => {
+                // Where there was a stream, this is about the session; where there was none, only an answer to a call says so.
+                Ok(response)
+                    if had == Had::Yes
+                        && response.status() == StatusCode::NOT_FOUND
+                        && address.session.is_some() =>
+                {
                     if let Some(session) = session.upgrade() {
                         session.end();
                     }
