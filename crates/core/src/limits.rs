@@ -15,6 +15,9 @@ pub const SEAL_INLINE_BYTES: usize = 64 * 1024;
 pub const JSON_DEPTH: usize = 64;
 /// Longest tool, prompt or resource name, in bytes.
 pub const NAME_BYTES: usize = 1024;
+/// Most that a client says of itself where a session keeps it: its capabilities, and its name and the like, in bytes of JSON
+/// text each.
+pub const CLIENT_BYTES: usize = 16 * 1024;
 /// Most resources that one `subscriptions/listen` names. Each is judged on its own.
 pub const SUBSCRIPTIONS: usize = 256;
 /// Longest JSON-RPC id, in bytes of its JSON text.

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::value::RawValue;
 
 use super::{LogLevel, Unreadable, is_object, meta, raw, string};
+use crate::limits;
 use crate::wire::MODERN_VERSIONS;
 use crate::wire::entries::Entries;
 
@@ -86,6 +87,15 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn client(&self) -> Option<&'a RawValue> {
         self.meta.raw(meta::CLIENT).filter(|value| is_object(value))
+    }
+
+    /// Looks at how much this modern request says of its client, which a session keeps.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: its capabilities, or who it is, are longer than [`limits::CLIENT_BYTES`].
+    pub fn introduces_itself_briefly(&self) -> Result<(), Unreadable> {
+        brief(self.capabilities())?;
+        brief(self.client())
     }
 
     /// The log messages that this modern request asks for.
@@ -205,8 +215,10 @@ impl Stamp {
     /// What a client declared at `initialize`: all that the other era knows, which is without tasks.
     ///
     /// # Errors
-    /// [`Unreadable`].
+    /// [`Unreadable`]: also for what is longer than [`limits::CLIENT_BYTES`].
     pub fn of(capabilities: Option<&RawValue>, client: Option<&RawValue>) -> Result<Self, Unreadable> {
+        brief(capabilities)?;
+        brief(client)?;
         let text = capabilities.map_or("{}", RawValue::get);
         let mut capabilities = Entries::read(text, &["tasks", "roots"])?;
         capabilities.remove("tasks");
@@ -246,6 +258,13 @@ impl Stamp {
             None => drop(meta.remove(meta::LEVEL)),
         }
         Ok(())
+    }
+}
+
+fn brief(said: Option<&RawValue>) -> Result<(), Unreadable> {
+    match said {
+        Some(said) if said.get().len() > limits::CLIENT_BYTES => Err(Unreadable),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -319,6 +338,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_says_of_itself_at_the_limit_and_one_past_it() {
+        let object = |bytes: usize| number(&format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8)));
+        let (fits, does_not) = (object(limits::CLIENT_BYTES), object(limits::CLIENT_BYTES + 1));
+        assert_eq!(fits.get().len(), limits::CLIENT_BYTES);
+        assert!(Stamp::of(Some(&fits), Some(&fits)).is_ok());
+        assert!(Stamp::of(Some(&does_not), Some(&fits)).is_err());
+        assert!(Stamp::of(Some(&fits), Some(&does_not)).is_err());
+        let briefly = |capabilities: &RawValue, client: &RawValue| {
+            let body = format!(
+                r#"{{"id":1,"method":"ping","params":{{"_meta":{{"{}":{capabilities},"{}":{client}}}}}}}"#,
+                meta::CAPABILITIES,
+                meta::CLIENT
+            );
+            Request::read(body.as_bytes())
+                .unwrap()
+                .introduces_itself_briefly()
+        };
+        assert_eq!(briefly(&fits, &fits), Ok(()));
+        assert_eq!(briefly(&does_not, &fits), Err(Unreadable));
+        assert_eq!(briefly(&fits, &does_not), Err(Unreadable));
+    }
+
+    #[test]
     fn a_state_that_is_no_string_is_not_the_same_as_none() {
         for (params, expected) in [
             (r#"{"name":"t"}"#, Ok(None)),
@@ -328,7 +370,11 @@ mod tests {
             (r#"{"requestState":["s"]}"#, Err(Unreadable)),
         ] {
             let body = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
-            assert_eq!(Request::read(body.as_bytes()).unwrap().state(), expected, "{params}");
+            assert_eq!(
+                Request::read(body.as_bytes()).unwrap().state(),
+                expected,
+                "{params}"
+            );
         }
     }
 

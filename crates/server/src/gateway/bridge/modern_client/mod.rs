@@ -81,6 +81,12 @@ impl ModernClients {
             server: self.server.clone(),
             digest: request.digest(),
         };
+        if request.introduces_itself_briefly().is_err() {
+            return Ok(asked.refused(
+                INVALID_PARAMS,
+                "the client says more of itself than a session keeps",
+            ));
+        }
         let answered = match &info.method {
             Method::Discover => self.discover(line, &request, &asked).await,
             Method::SubscriptionsListen => self.listen(line, &request, &asked).await,
