@@ -48,14 +48,15 @@ const HOUSES: &[House] = &[
         krate: "crates/server",
         leaves: &[],
         rooms: &[
-            ("http", &[]),
+            ("tls", &[]),
+            ("http", &["tls"]),
             ("store", &[]),
             ("custody", &["store"]),
             ("sink", &["store"]),
             // Reads a password where custody reads its secrets.
             ("ephemeral", &["custody"]),
             ("revocation", &["store", "custody"]),
-            ("gateway", &["http", "store", "custody", "sink"]),
+            ("gateway", &["http", "tls", "store", "custody", "sink"]),
             ("authority", &["http", "store", "custody", "sink", "revocation"]),
             // Says where a master key and a Redis are in the words of the rooms that use them.
             ("config", &["custody", "ephemeral"]),

@@ -11,9 +11,10 @@ use portcullis_core::time::UnixTime;
 use portcullis_guard::PublicHost;
 use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
-use portcullis_server::config::AuthorityConfig;
-use portcullis_server::http::{Drained, guard_host, serve};
+use portcullis_server::config::{AuthorityConfig, TlsConfig};
+use portcullis_server::http::{Drained, Listener, guard_host, serve};
 use portcullis_server::store::Store;
+use portcullis_server::tls::{self, Tls, TlsError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +48,7 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     let seen = reload::files(&args.config, &config);
     let world = Arc::new(World::open(&config)?);
     let (parts, replaceable) = join::gateway(&config, settings, &world).await?;
-    let listener = listen(&settings.listen).await?;
+    let listener = listener(&settings.listen, settings.tls.as_ref(), &world).await?;
     let admin = admin(
         settings.admin_listen.as_deref(),
         parts.gateway.admin_router(Vec::new()),
@@ -99,7 +100,7 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     let world = World::open(&config)?;
     let (authority, store) = join::authority(&config, settings, &world, None).await?;
     people_and_clients(settings, &store, world.clock.now()).await?;
-    let listener = listen(&settings.listen).await?;
+    let listener = listener(&settings.listen, settings.tls.as_ref(), &world).await?;
     let admin = admin(
         settings.admin_listen.as_deref(),
         authority.admin_router(world.audit.clone()),
@@ -170,6 +171,32 @@ fn say(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
+}
+
+/// The listener that callers reach, with TLS if it has that itself.
+async fn listener(address: &str, tls: Option<&TlsConfig>, world: &World) -> Result<Listener, Failure> {
+    let tls = match tls {
+        None => None,
+        Some(tls) => {
+            let tls = open_tls(tls)
+                .map_err(|error| Failure::usage(format!("could not use TLS: {error}")).hint(error.hint()))?;
+            tls.follow(world.stop.clone());
+            Some(tls)
+        }
+    };
+    let socket = listen(address).await?;
+    Ok(match tls {
+        None => Listener::from(socket),
+        Some(tls) => Listener::secured(socket, tls),
+    })
+}
+
+/// The TLS of a listener, of its files.
+pub(crate) fn open_tls(config: &TlsConfig) -> Result<Arc<Tls>, TlsError> {
+    Tls::open(tls::Settings {
+        certificate_file: config.certificate_file.clone(),
+        key_file: config.key_file.clone(),
+    })
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Failure> {

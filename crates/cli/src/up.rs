@@ -295,6 +295,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             public_url: urls.gateway.clone(),
             origins: Vec::new(),
             seal: SealConfig::default(),
+            tls: None,
         }),
         issuers: vec![IssuerConfig {
             issuer: issuer.clone(),
@@ -328,6 +329,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             listen: String::new(),
             admin_listen: None,
             issuer,
+            tls: None,
             access_token_lifetime: Lifetime::from_minutes(5),
             refresh_token_lifetime: Lifetime::from_days(30),
             resources: resources.collect(),

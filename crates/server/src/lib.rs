@@ -11,3 +11,4 @@ pub mod http;
 pub mod revocation;
 pub mod sink;
 pub mod store;
+pub mod tls;

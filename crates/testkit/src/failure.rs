@@ -49,7 +49,14 @@ impl From<tokio::task::JoinError> for Failure {
 
 impl From<hyper::Error> for Failure {
     fn from(error: hyper::Error) -> Self {
-        Self(format!("http: {error}"))
+        // What was wrong with the connection is behind what was wrong with the request.
+        let mut text = format!("http: {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        Self(text)
     }
 }
 

@@ -1,6 +1,7 @@
-//! A small HTTP/1.1 client for loopback: one connection per request, headers exactly as given (also twice, also a
+//! A small HTTP/1.1 client for loopback, in clear or in TLS: one connection per request, headers exactly as given (also twice, also a
 //! `Host` that lies), bodies whole or event by event. [`raw`] sends bytes that no library would.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use ::http::HeaderMap;
@@ -8,12 +9,13 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::tls::Client;
 use crate::{Failure, Outcome};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +29,7 @@ pub struct Request {
     url: String,
     headers: Vec<(String, String)>,
     body: Bytes,
+    via: Option<Client>,
 }
 
 impl Request {
@@ -37,6 +40,7 @@ impl Request {
             url: url.into(),
             headers: Vec::new(),
             body: Bytes::new(),
+            via: None,
         }
     }
 
@@ -79,6 +83,13 @@ impl Request {
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// In TLS, as this client speaks it.
+    #[must_use]
+    pub fn via(mut self, client: &Client) -> Self {
+        self.via = Some(client.clone());
+        self
     }
 
     /// The bytes of the body.
@@ -161,9 +172,16 @@ impl Request {
 
     async fn connect(self) -> Outcome<Open> {
         let url = Url::parse(&self.url)?;
-        let authority = authority(&url)?;
+        let authority = match self.via {
+            Some(_) => authority(&url, "https")?,
+            None => authority(&url, "http")?,
+        };
         let stream = TcpStream::connect(loopback(&authority)).await?;
         stream.set_nodelay(true)?;
+        let stream: Pin<Box<dyn Stream>> = match &self.via {
+            Some(client) => Box::pin(client.connect(stream, url.host_str().unwrap_or_default()).await?),
+            None => Box::pin(stream),
+        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = Connection(tokio::spawn(async move {
             // Its error reaches the caller through the sender or the body.
@@ -361,7 +379,7 @@ impl EventStream {
 /// # Errors
 /// When nothing listens.
 pub async fn raw(url: &str, bytes: &[u8]) -> Outcome<String> {
-    let mut stream = TcpStream::connect(loopback(&authority(&Url::parse(url)?)?)).await?;
+    let mut stream = TcpStream::connect(loopback(&authority(&Url::parse(url)?, "http")?)).await?;
     stream.write_all(bytes).await?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
@@ -374,11 +392,16 @@ pub async fn raw(url: &str, bytes: &[u8]) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// `host:port` of a plain `http` URL.
-fn authority(url: &Url) -> Outcome<String> {
-    match (url.scheme(), url.host_str(), url.port_or_known_default()) {
-        ("http", Some(host), Some(port)) => Ok(format!("{host}:{port}")),
-        _ => Err(Failure::new(format!("`{url}` is not a plain http URL"))),
+/// What HTTP is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
+/// `host:port` of a URL with this scheme.
+fn authority(url: &Url, scheme: &str) -> Outcome<String> {
+    match (url.host_str(), url.port_or_known_default()) {
+        (Some(host), Some(port)) if url.scheme() == scheme => Ok(format!("{host}:{port}")),
+        _ => Err(Failure::new(format!("`{url}` is no URL with {scheme}"))),
     }
 }
 
@@ -406,10 +429,11 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_is_spoken() {
-        assert!(authority(&Url::parse("https://localhost/").unwrap()).is_err());
+    fn only_what_was_said_is_spoken() {
+        assert!(authority(&Url::parse("https://localhost/").unwrap(), "http").is_err());
+        assert!(authority(&Url::parse("http://localhost/").unwrap(), "https").is_err());
         assert_eq!(
-            authority(&Url::parse("http://localhost/").unwrap()).unwrap(),
+            authority(&Url::parse("http://localhost/").unwrap(), "http").unwrap(),
             "localhost:80"
         );
         assert_eq!(loopback("localhost:81"), "127.0.0.1:81");

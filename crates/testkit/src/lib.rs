@@ -18,6 +18,7 @@ mod process;
 pub mod proofs;
 mod scratch;
 pub mod site;
+pub mod tls;
 pub mod upstream;
 
 pub use failure::{Failure, Outcome};

@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_server::config::{Config, CustodyConfig, KeptIn, KeysConfig, SecretFrom};
+use portcullis_server::config::{Config, CustodyConfig, KeptIn, KeysConfig, SecretFrom, TlsConfig};
 use portcullis_server::custody::MasterKeySource;
 
-use crate::{join, rings};
+use crate::{join, rings, serve};
 
 /// Longest wait for a database to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -50,6 +50,14 @@ impl Named {
                 .notes
                 .push(format!("to be there before it starts: {}", missing.display()));
         }
+        let gateway = config.gateway.as_ref().and_then(|gateway| gateway.tls.as_ref());
+        let authority = config
+            .authority
+            .as_ref()
+            .and_then(|authority| authority.tls.as_ref());
+        for (path, tls) in [("gateway.tls", gateway), ("authority.tls", authority)] {
+            named.tls(path, tls);
+        }
         if let Some(audit) = &config.audit {
             named.folder("audit.dir", &audit.dir);
         }
@@ -69,6 +77,14 @@ impl Named {
     fn wrong(&mut self, path: &'static str, message: String, hint: impl Into<String>) {
         let hint = hint.into();
         self.findings.push(Finding { path, message, hint });
+    }
+
+    /// Whether certificate and key are what a listener needs, once both are there.
+    fn tls(&mut self, path: &'static str, tls: Option<&TlsConfig>) {
+        let there = |tls: &&TlsConfig| tls.certificate_file.exists() && tls.key_file.exists();
+        if let Some(Err(error)) = tls.filter(there).map(serve::open_tls) {
+            self.wrong(path, error.to_string(), error.hint());
+        }
     }
 
     fn keys(&mut self, keys: &KeysConfig) {

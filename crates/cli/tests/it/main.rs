@@ -27,7 +27,9 @@ mod runbook;
 mod seal;
 mod sealed;
 mod secrecy;
+mod secured;
 mod streaming;
+mod tls;
 mod upstreams;
 
 use portcullis_testkit::{Failure, Outcome, Portcullis, Request, Running};

@@ -113,6 +113,7 @@ impl Builder<'_> {
         Some(GatewayConfig {
             listen: node.text("listen")?.value.to_owned(),
             admin_listen: node.text("admin_listen").map(|found| found.value.to_owned()),
+            tls: self.tls(node, node.text("public_url").as_ref()),
             public_url,
             origins,
             seal: node
@@ -419,6 +420,7 @@ impl Builder<'_> {
             listen: node.text("listen")?.value.to_owned(),
             admin_listen: node.text("admin_listen").map(|found| found.value.to_owned()),
             issuer: issuer?,
+            tls: self.tls(node, node.text("public_url").as_ref()),
             access_token_lifetime: node
                 .duration("access_token_lifetime")
                 .unwrap_or(Lifetime::from_minutes(5)),

@@ -17,6 +17,7 @@ mod report;
 mod settings;
 mod shape;
 mod show;
+mod tls;
 mod units;
 
 pub use limits::LimitsConfig;
@@ -24,8 +25,8 @@ pub use report::{Finding, Report};
 pub use settings::{
     AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, DpopConfig, DpopNonce, DpopRequired,
     DpopRule, EphemeralConfig, GatewayConfig, IntrospectionConfig, IssuerConfig, KeptIn, KeysConfig,
-    PolicyConfig, RedisConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
-    UserConfig,
+    PolicyConfig, RedisConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, TlsConfig,
+    Transport, UserConfig,
 };
 pub use shape::{json_schema, reference_page};
 pub use show::Shown;

@@ -62,6 +62,17 @@ pub struct GatewayConfig {
     pub origins: Vec<String>,
     /// `[gateway.seal]`
     pub seal: SealConfig,
+    /// `[gateway.tls]`
+    pub tls: Option<TlsConfig>,
+}
+
+/// `[gateway.tls]` and `[authority.tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate, with those above it.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
 }
 
 /// `[gateway.seal]`
@@ -337,6 +348,8 @@ pub struct AuthorityConfig {
     pub admin_listen: Option<String>,
     /// Its issuer identifier.
     pub issuer: Issuer,
+    /// `[authority.tls]`
+    pub tls: Option<TlsConfig>,
     /// Lifetime of access tokens.
     pub access_token_lifetime: Lifetime,
     /// Absolute lifetime of a login.
@@ -420,6 +433,9 @@ impl Config {
                 files.push(file);
             }
         }
+        for tls in self.listeners() {
+            files.extend([tls.certificate_file.as_path(), tls.key_file.as_path()]);
+        }
         if let Some(redis) = &self.ephemeral.redis {
             if let Some(SecretFrom::File(file)) = &redis.password {
                 files.push(file);
@@ -438,6 +454,16 @@ impl Config {
         files
     }
 
+    /// The TLS of each listener that has it.
+    fn listeners(&self) -> impl Iterator<Item = &TlsConfig> {
+        let gateway = self.gateway.iter().filter_map(|gateway| gateway.tls.as_ref());
+        let authority = self
+            .authority
+            .iter()
+            .filter_map(|authority| authority.tls.as_ref());
+        gateway.chain(authority)
+    }
+
     /// Makes every relative path in the configuration relative to `folder`, the folder of its file.
     pub fn relative_to(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&*path);
@@ -451,6 +477,15 @@ impl Config {
             if let Some(SecretFrom::File(file)) = &mut server.credential {
                 join(file);
             }
+        }
+        let gateway = self.gateway.iter_mut().filter_map(|gateway| gateway.tls.as_mut());
+        let authority = self
+            .authority
+            .iter_mut()
+            .filter_map(|authority| authority.tls.as_mut());
+        for tls in gateway.chain(authority) {
+            join(&mut tls.certificate_file);
+            join(&mut tls.key_file);
         }
         self.policy.files.iter_mut().for_each(join);
         if let Some(audit) = &mut self.audit {

@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 mod proofs;
 mod seal;
+mod tls;
 
 /// Largest number that a key may have.
 pub(super) const COUNT: usize = 1_000_000;
@@ -198,25 +199,7 @@ pub(super) const DOCUMENT: Section = once(
                     "Further `Origin` values that browsers may send.",
                 ),
             ],
-            &[once(
-                "seal",
-                "Sessions for sealed fields, which agents may ask for.",
-                &[
-                    key(
-                        "ciphers",
-                        Kind::Words(SESSION_CIPHERS),
-                        Need::Absent("`[\"A256GCM\", \"C20P\"]`"),
-                        "Ciphers that a session may use, the preferred one first: AES-256-GCM, ChaCha20-Poly1305.",
-                    ),
-                    key(
-                        "session_lifetime",
-                        Kind::Duration,
-                        Need::Absent("24h"),
-                        "How long a session lasts, `24h` at most. Its keys are gone then, and nothing opens what it sealed.",
-                    ),
-                ],
-                &[],
-            )],
+            &[tls::OF_LISTENER, seal::SESSIONS],
         ),
         issuers::SECTION,
         many(
@@ -365,6 +348,7 @@ pub(super) const DOCUMENT: Section = once(
                 ),
             ],
             &[
+                tls::OF_LISTENER,
                 many(
                     "resources",
                     "An MCP endpoint that tokens are issued for.",

@@ -23,13 +23,18 @@ pub fn guard_host(router: Router, rule: PublicHost) -> Router {
                     StatusCode::BAD_REQUEST,
                     "a request names the host it is for once, in `Host`\n",
                 ),
-                Err(_) => refused(
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "this server does not answer under that `Host`; use its public address\n",
-                ),
+                Err(_) => misdirected(),
             }
         }
     }))
+}
+
+/// RFC 9110 §15.5.20.
+pub(super) fn misdirected() -> Response<Body> {
+    refused(
+        StatusCode::MISDIRECTED_REQUEST,
+        "this server does not answer under that `Host`; use its public address\n",
+    )
 }
 
 fn refused(status: StatusCode, text: &'static str) -> Response<Body> {

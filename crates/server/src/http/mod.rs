@@ -1,10 +1,11 @@
 //! Listeners: connections in, within limits, until told to stop.
 //!
 //! Takes: a bound socket, a router, limits, a signal. Gives: answers, and the caller's address to handlers as
-//! [`Peer`]; counts of what each caller asks for; the JWK Set page. May use: the network, the `Host` rule of `guard`.
-//! Never: knows a path, decides who may call.
+//! [`Peer`]; counts of what each caller asks for; the JWK Set page. May use: the network, `tls`, the `Host` rule of
+//! `guard`. Never: knows a path, decides who may call.
 
 mod admin;
+mod connection;
 mod descriptors;
 mod host;
 mod jwks;
@@ -12,28 +13,21 @@ mod peers;
 mod preface;
 mod throttle;
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use http::HeaderValue;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use portcullis_guard::network;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tower::Service as _;
+use tokio_util::sync::CancellationToken;
 
+use crate::tls::Tls;
+use connection::Connections;
 use peers::{Peers, Place};
-use preface::Prompt;
 
 pub use admin::Readiness;
 pub(crate) use admin::{Endpoints, admin};
@@ -47,10 +41,6 @@ pub(crate) use throttle::{Network, Throttle};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// RFC 9112 §6.3: a request with a coding and a length is answered, and its connection closed, since whoever is in between may have
-/// gone by the length. The library drops the length and does not say that there was one, so a coding alone is enough.
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
 /// Many agents of one machine, or of one office, are no attack.
 const PER_PEER_AT_LEAST: usize = 256;
 
@@ -62,8 +52,10 @@ pub struct Limits {
     /// Most connections of one address at one time (of one /64 with IPv6); one more is closed at once. A proxy
     /// in front of the listener is one address.
     pub connections_per_peer: usize,
-    /// Longest wait for the first bytes of a connection.
+    /// Longest wait for the first bytes of a connection; with TLS, for those of the handshake and for those in it.
     pub first_bytes: Duration,
+    /// Longest time for a TLS handshake. The connection counts as one from before it.
+    pub handshake: Duration,
     /// Longest wait for a request's head, counted from the first bytes or from the end of the request before
     /// it.
     pub head_time: Duration,
@@ -79,6 +71,7 @@ impl Limits {
         connections: 16_000,
         connections_per_peer: 4_000,
         first_bytes: Duration::from_secs(5),
+        handshake: Duration::from_secs(10),
         head_time: Duration::from_secs(15),
         head_bytes: 64 * 1024,
         drain: Duration::from_secs(10),
@@ -129,15 +122,42 @@ pub enum Drained {
     Cut(usize),
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    /// Connections that are encrypted.
+    #[must_use]
+    pub fn secured(socket: TcpListener, tls: Arc<Tls>) -> Self {
+        Self {
+            socket,
+            tls: Some(tls),
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    /// Connections in clear: on loopback, or behind a proxy that has them encrypted.
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
+
 /// Serves HTTP/1 and HTTP/2 until `stop` is ready, then takes no more connections, lets running requests end,
 /// and cuts what is left after [`Limits::drain`].
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> Drained {
-    let builder = Arc::new(builder(limits));
+    let Listener { socket, tls } = listener.into();
+    let stopping = CancellationToken::new();
+    let serving = Arc::new(Connections::new(router, limits, stopping.clone()));
     let room = Room {
         all: Arc::new(Semaphore::new(limits.connections)),
         peers: Arc::new(Peers::new(limits.connections_per_peer)),
@@ -151,36 +171,23 @@ pub async fn serve(
             () = &mut stop => break,
             // Finished connections are let go of as they end.
             Some(_) = connections.join_next() => continue,
-            next = next(&listener, &room) => match next {
+            next = next(&socket, &room) => match next {
                 Some(next) => next,
                 None => break,
             },
         };
-        let router = router.clone();
-        let builder = Arc::clone(&builder);
+        let (serving, tls) = (Arc::clone(&serving), tls.clone());
         let watcher = graceful.watcher();
         connections.spawn(async move {
-            let service = service_fn(move |mut request: http::Request<Incoming>| {
-                request.extensions_mut().insert(Peer(peer));
-                let last = request.headers().contains_key(TRANSFER_ENCODING);
-                let answering = router.clone().call(request.map(Body::new));
-                async move {
-                    let mut response = answering.await?;
-                    if last {
-                        response.headers_mut().insert(CONNECTION, CLOSE);
-                    }
-                    Ok::<_, Infallible>(response)
-                }
-            });
-            let stream = TokioIo::new(Prompt::new(stream, limits.first_bytes));
-            let connection = builder.serve_connection(stream, service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%peer, %error, "connection ended");
+            match tls {
+                None => serving.plain(stream, peer, watcher).await,
+                Some(tls) => serving.secured(stream, peer, &tls, watcher).await,
             }
             drop(held);
         });
     }
-    drop(listener);
+    drop(socket);
+    stopping.cancel();
     if tokio::time::timeout(limits.drain, graceful.shutdown())
         .await
         .is_ok()
@@ -193,22 +200,6 @@ pub async fn serve(
         cut = cut.saturating_add(usize::from(ended.is_err()));
     }
     Drained::Cut(cut)
-}
-
-fn builder(limits: Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        .max_buf_size(limits.head_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(limits.head_time)
-        .max_concurrent_streams(256)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
-    builder
 }
 
 /// For how many connections there is room.

@@ -10,21 +10,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// Length of the HTTP/2 connection preface (RFC 9113 §3.4). Every HTTP/1 request that names a host is longer.
 const PREFACE_BYTES: usize = 24;
 
 /// A connection whose first bytes must come in time.
-pub(super) struct Prompt {
-    stream: TcpStream,
+pub(super) struct Prompt<S> {
+    stream: S,
     /// `None` once they came.
     wait: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl Prompt {
-    pub(super) fn new(stream: TcpStream, time: Duration) -> Self {
+impl<S> Prompt<S> {
+    pub(super) fn new(stream: S, time: Duration) -> Self {
         Self {
             stream,
             wait: Some((Box::pin(sleep(time)), 0)),
@@ -32,7 +31,7 @@ impl Prompt {
     }
 }
 
-impl AsyncRead for Prompt {
+impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -63,7 +62,7 @@ impl AsyncRead for Prompt {
     }
 }
 
-impl AsyncWrite for Prompt {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prompt<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -3,10 +3,12 @@ use super::*;
 use std::net::SocketAddr;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tower::Service as _;
 
 const LIMITS: Limits = Limits {
     drain: Duration::from_millis(50),
