@@ -58,8 +58,8 @@ const HOUSES: &[House] = &[
             ("revocation", &["store", "custody"]),
             ("gateway", &["http", "tls", "store", "custody", "sink"]),
             ("authority", &["http", "store", "custody", "sink", "revocation"]),
-            // Says where a master key and a Redis are in the words of the rooms that use them.
-            ("config", &["custody", "ephemeral"]),
+            // Says where a master key, a Redis, certificates and a proxy are in the words of the rooms that use them.
+            ("config", &["custody", "ephemeral", "tls", "http"]),
         ],
     },
 ];

@@ -41,7 +41,10 @@ const COMMANDS: &[(&str, &[&str], &[&str])] = &[
         &["-c", "ls /usr/lib/*/libtss2-tcti-tabrmd.so.0"],
         &["libtss2-tcti-tabrmd0"],
     ),
+    // Other TLS than ours, as clients and as a proxy in front.
     ("openssl", &["version"], &["openssl"]),
+    ("curl", &["--version"], &["curl"]),
+    ("haproxy", &["-v"], &["haproxy"]),
     // What replicas share their keys in. Debian keeps its programs beside each other, and off the path.
     (
         "sh",

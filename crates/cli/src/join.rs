@@ -35,13 +35,14 @@ use portcullis_server::gateway::{self, Gateway, Readiness};
 use portcullis_server::revocation::Follower;
 use portcullis_server::sink::{self, AuditLog, KeyTransition};
 use portcullis_server::store::Store;
+use portcullis_server::tls::Clients;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::issuers::Issuers;
 use crate::revocations::Followed;
 use crate::senders::senders;
-use crate::{limits, revocations, rings};
+use crate::{limits, revocations, rings, senders};
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -230,6 +231,7 @@ pub(crate) async fn gateway(
     config: &Config,
     settings: &GatewayConfig,
     world: &World,
+    clients: Option<&Arc<Clients>>,
 ) -> Result<(GatewayParts, Replaceable), Failure> {
     let digest_key = world
         .master
@@ -253,7 +255,12 @@ pub(crate) async fn gateway(
         &random::System,
     )
     .map_err(cannot("start the guard"))?
-    .with_revocations(revoked.clone());
+    .with_revocations(revoked.clone())
+    .with_workloads(senders::workloads(config, clients));
+    let guard = match senders::certificates_come(config) {
+        true => guard.with_client_certificates(),
+        false => guard,
+    };
     let keyring = world.keyring(config, "gateway", &settings.public_url).await?;
     let guard = Arc::new(match sealing(config, settings, &keyring, world)? {
         Some(sealing) => guard.with_sealing(sealing),
@@ -311,6 +318,7 @@ pub(crate) async fn gateway(
             authority: Arc::clone(followed.watcher()),
             revoked,
         }),
+        proxy: senders::proxy(config, clients),
     };
     let gateway = Gateway::new(settings, Arc::clone(&guard), keyring, world.stop.clone())
         .map_err(cannot("use the public URL"))?;

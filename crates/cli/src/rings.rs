@@ -61,6 +61,8 @@ pub(crate) fn of_home(home: &Home) -> Config {
         store: None,
         ephemeral: EphemeralConfig::default(),
         dpop: DpopConfig::default(),
+        mtls: None,
+        trust_domains: Vec::new(),
         authority: None,
     }
 }

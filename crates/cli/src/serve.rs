@@ -14,7 +14,7 @@ use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{AuthorityConfig, TlsConfig};
 use portcullis_server::http::{Drained, Listener, guard_host, serve};
 use portcullis_server::store::Store;
-use portcullis_server::tls::{self, Tls, TlsError};
+use portcullis_server::tls::{self, Clients, Tls, TlsError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::join::{self, World, cannot, secret_file};
 use crate::limits::connections;
 use crate::reload::Reloader;
+use crate::senders::clients;
 use crate::{config, logs, reload};
 
 /// How often expired rows leave the store.
@@ -47,8 +48,12 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     };
     let seen = reload::files(&args.config, &config);
     let world = Arc::new(World::open(&config)?);
-    let (parts, replaceable) = join::gateway(&config, settings, &world).await?;
-    let listener = listener(&settings.listen, settings.tls.as_ref(), &world).await?;
+    let clients = clients(&config).map_err(unusable)?;
+    if let Some(clients) = &clients {
+        clients.follow(world.stop.clone());
+    }
+    let (parts, replaceable) = join::gateway(&config, settings, &world, clients.as_ref()).await?;
+    let listener = listener(&settings.listen, settings.tls.as_ref(), clients, &world).await?;
     let admin = admin(
         settings.admin_listen.as_deref(),
         parts.gateway.admin_router(Vec::new()),
@@ -100,7 +105,7 @@ pub(crate) async fn authority(args: &Args) -> Result<ExitCode, Failure> {
     let world = World::open(&config)?;
     let (authority, store) = join::authority(&config, settings, &world, None).await?;
     people_and_clients(settings, &store, world.clock.now()).await?;
-    let listener = listener(&settings.listen, settings.tls.as_ref(), &world).await?;
+    let listener = listener(&settings.listen, settings.tls.as_ref(), None, &world).await?;
     let admin = admin(
         settings.admin_listen.as_deref(),
         authority.admin_router(world.audit.clone()),
@@ -174,12 +179,16 @@ fn say(line: &str) -> Result<(), Failure> {
 }
 
 /// The listener that callers reach, with TLS if it has that itself.
-async fn listener(address: &str, tls: Option<&TlsConfig>, world: &World) -> Result<Listener, Failure> {
+async fn listener(
+    address: &str,
+    tls: Option<&TlsConfig>,
+    clients: Option<Arc<Clients>>,
+    world: &World,
+) -> Result<Listener, Failure> {
     let tls = match tls {
         None => None,
         Some(tls) => {
-            let tls = open_tls(tls)
-                .map_err(|error| Failure::usage(format!("could not use TLS: {error}")).hint(error.hint()))?;
+            let tls = open_tls(tls, clients).map_err(unusable)?;
             tls.follow(world.stop.clone());
             Some(tls)
         }
@@ -191,11 +200,16 @@ async fn listener(address: &str, tls: Option<&TlsConfig>, world: &World) -> Resu
     })
 }
 
+fn unusable(error: TlsError) -> Failure {
+    Failure::usage(format!("could not use TLS: {error}")).hint(error.hint())
+}
+
 /// The TLS of a listener, of its files.
-pub(crate) fn open_tls(config: &TlsConfig) -> Result<Arc<Tls>, TlsError> {
+pub(crate) fn open_tls(config: &TlsConfig, clients: Option<Arc<Clients>>) -> Result<Arc<Tls>, TlsError> {
     Tls::open(tls::Settings {
         certificate_file: config.certificate_file.clone(),
         key_file: config.key_file.clone(),
+        clients,
     })
 }
 

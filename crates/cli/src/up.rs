@@ -18,7 +18,8 @@ use portcullis_net::random;
 use portcullis_server::authority::{clients, people};
 use portcullis_server::config::{
     AuditConfig, AuthorityConfig, Config, DpopConfig, EphemeralConfig, GatewayConfig, IssuerConfig,
-    LimitsConfig, PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig, StoreConfig, Transport,
+    LimitsConfig, MtlsRequired, PolicyConfig, ResourceConfig, SealConfig, SecretFrom, ServerConfig,
+    StoreConfig, Transport,
 };
 use portcullis_server::gateway::{Counted, addresses, stdio};
 use portcullis_server::http::{Limits, guard_host, raise_descriptors, serve};
@@ -112,7 +113,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (Some(gateway), Some(authority)) = (&config.gateway, &config.authority) else {
         return Err(Failure::refused("the embedded configuration is incomplete"));
     };
-    let (parts, _) = join::gateway(&config, gateway, &world).await?;
+    let (parts, _) = join::gateway(&config, gateway, &world, None).await?;
     let (authority, store) =
         join::authority(&config, authority, &world, Some(parts.gateway.catalogue())).await?;
     let mut password = people::ensure_user(&store, USER, &random::System, world.clock.now())
@@ -236,6 +237,7 @@ fn notes(url: String, credential: Secret) -> Result<ServerConfig, Failure> {
         seals: Vec::new(),
         rates: Vec::new(),
         dpop: DpopConfig::default().rule,
+        mtls: MtlsRequired::default(),
     })
 }
 
@@ -250,6 +252,7 @@ fn guarded(transport: Transport, unlisted: Effect) -> Result<ServerConfig, Failu
         seals: Vec::new(),
         rates: Vec::new(),
         dpop: DpopConfig::default().rule,
+        mtls: MtlsRequired::default(),
     })
 }
 
@@ -311,6 +314,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             calls: CallsOfToken::Many,
             introspection: None,
         }],
+        trust_domains: Vec::new(),
         policy: PolicyConfig::default(),
         // Its callers are programs of one person's, and what they may ask for is not shared with others.
         limits: LimitsConfig {
@@ -325,6 +329,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
         }),
         ephemeral: EphemeralConfig::default(),
         dpop: DpopConfig::default(),
+        mtls: None,
         authority: Some(AuthorityConfig {
             listen: String::new(),
             admin_listen: None,

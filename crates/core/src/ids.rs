@@ -10,6 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits;
 
+mod spiffe;
+
+pub use spiffe::{SpiffeId, TrustDomain};
+
 /// A text that is not a valid identifier of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {kind}: {reason}")]

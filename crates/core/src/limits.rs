@@ -6,6 +6,8 @@ pub const AUTHORIZATION_BYTES: usize = 8 * 1024;
 pub const PROOF_BYTES: usize = 8 * 1024;
 /// Longest `jti` of a DPoP proof, in bytes (RFC 9449 §11.1: what is remembered should not be the sender's to choose).
 pub const PROOF_ID_BYTES: usize = 256;
+/// Longest client certificate, in bytes (one with an ML-DSA-65 key and signature has about 6,000).
+pub const CERTIFICATE_BYTES: usize = 16 * 1024;
 /// Largest request body, in bytes, unless configured otherwise.
 pub const BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Largest message whose fields are sealed or opened on the thread that reads it, in bytes. What is larger waits for one of

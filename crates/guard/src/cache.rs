@@ -8,13 +8,14 @@
 //! Of an opaque token the issuer's answer is kept, for as long as configuration says. A resource is of one server, and a server has at
 //! most one issuer of opaque tokens, so the key stands for the issuer as well.
 //!
-//! Of a token that is bound to a key only what its issuer says is kept. Its proof is checked each time.
+//! Of a token that is bound to a key or a certificate only what its issuer says is kept. Proof and certificate are checked each
+//! time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_core::identity::{Failed, VerifiedIdentity, Vouched};
+use portcullis_core::identity::{ClientCertificate, Failed, VerifiedIdentity, Vouched};
 use portcullis_core::ids::ResourceUri;
 use portcullis_core::jose::jwk::KeySet;
 use portcullis_core::jose::jws::own_key::OwnKey;
@@ -71,7 +72,7 @@ impl Remembered {
     fn new(vouched: Vouched, basis: Basis, verified: UnixTime) -> Self {
         let vouched = Arc::new(vouched);
         Self {
-            alone: vouched.confirm(None).map(Arc::new),
+            alone: vouched.confirm(None, None).map(Arc::new),
             vouched,
             proof_key: OnceLock::new(),
             basis,
@@ -91,9 +92,15 @@ impl Remembered {
         self.unrevoked.store(generation.number(), Ordering::Relaxed);
     }
 
-    /// The identity of a sender that shows the token and nothing else.
-    pub(crate) fn alone(&self) -> Result<Arc<VerifiedIdentity>, Failed> {
-        self.alone.clone()
+    /// The identity of a sender that shows the token, and perhaps a certificate, and no proof.
+    pub(crate) fn without_proof(
+        &self,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<VerifiedIdentity>, Failed> {
+        match certificate {
+            None => self.alone.clone(),
+            Some(_) => self.vouched.confirm(None, certificate).map(Arc::new),
+        }
     }
 }
 

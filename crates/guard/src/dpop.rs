@@ -22,8 +22,7 @@ pub enum SenderConstraint {
     None,
     /// Those bound to a key that the sender proves (RFC 9449).
     Dpop,
-    /// Those bound to the certificate of the connection (RFC 8705). No connection has one in this version, so no token is
-    /// taken.
+    /// Those bound to the certificate of the connection (RFC 8705).
     Mtls,
     /// Either of the two.
     Either,
@@ -32,19 +31,26 @@ pub enum SenderConstraint {
 impl SenderConstraint {
     /// Whether a token that was confirmed so is taken.
     pub(crate) const fn takes(self, confirmation: Confirmation) -> bool {
-        match (self, confirmation) {
-            (Self::None, Confirmation::Bearer | Confirmation::Dpop(_))
-            | (Self::Dpop | Self::Either, Confirmation::Dpop(_)) => true,
-            (Self::Dpop | Self::Mtls | Self::Either, Confirmation::Bearer)
-            | (Self::Mtls, Confirmation::Dpop(_)) => false,
+        let (key, certificate) = match confirmation {
+            Confirmation::Bearer => (false, false),
+            Confirmation::Dpop(_) => (true, false),
+            Confirmation::Certificate(_) => (false, true),
+            Confirmation::DpopAndCertificate(..) => (true, true),
+        };
+        match self {
+            Self::None => true,
+            Self::Dpop => key,
+            Self::Mtls => certificate,
+            Self::Either => key || certificate,
         }
     }
 
     /// The schemes with which a token may come. RFC 8705 has none of its own: its tokens come as `Bearer`.
     pub(crate) const fn schemes(self) -> &'static [Scheme] {
         match self {
-            Self::None => &[Scheme::Bearer, Scheme::Dpop],
-            Self::Dpop | Self::Either => &[Scheme::Dpop],
+            Self::None | Self::Either => &[Scheme::Bearer, Scheme::Dpop],
+            Self::Dpop => &[Scheme::Dpop],
+            // A token that is bound to a key as well comes with its proof.
             Self::Mtls => &[Scheme::Bearer],
         }
     }

@@ -6,7 +6,7 @@ use portcullis_core::ids::{ScopeSet, TokenId};
 use portcullis_core::policy::{Denial, Needs, Permit};
 use portcullis_core::wire::{Call, Era, RequestId, Scheme, Target};
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, ShownCertificate};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 
@@ -40,6 +40,10 @@ impl Draft {
             token: None,
             arguments: None,
             confirmation: None,
+            certificate: match arrival.certificate() {
+                ShownCertificate::Held(certificate) => Some(certificate.thumbprint().to_string()),
+                ShownCertificate::Absent | ShownCertificate::Refused(_) => None,
+            },
             status: 0,
             era: None,
             peer: arrival.peer().map(|peer| peer.to_string()),
@@ -72,6 +76,8 @@ impl Draft {
         let (scheme, confirmation) = match who.confirmation() {
             Confirmation::Bearer => (Scheme::Bearer, "bearer"),
             Confirmation::Dpop(_) => (Scheme::Dpop, "dpop"),
+            Confirmation::Certificate(_) => (Scheme::Bearer, "mtls"),
+            Confirmation::DpopAndCertificate(..) => (Scheme::Dpop, "dpop+mtls"),
         };
         self.scheme = Some(scheme);
         self.decision.confirmation = Some(confirmation);

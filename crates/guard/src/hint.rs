@@ -8,7 +8,7 @@ use portcullis_core::wire;
 use portcullis_net::introspection::IntrospectionUnavailable;
 
 use crate::limits::Whose;
-use crate::reason::{Reason, UpstreamError};
+use crate::reason::{CertificateRefused, Reason, UpstreamError};
 use crate::replay::ReplayUnavailable;
 use crate::sealing::SealProblem;
 
@@ -26,6 +26,10 @@ impl Reason {
             Self::NoCredential => {
                 "get a token from the issuer that the metadata names, and send it as `Authorization: Bearer`"
             }
+            Self::WorkloadNotGranted => {
+                "add the workload to `[trust_domains.servers.NAME]`, or send an access token"
+            }
+            Self::Certificate(refused) => certificate(*refused),
             Self::Token(failed) => token(*failed),
             Self::Revoked(revoked) => match revoked {
                 Revoked::Token | Revoked::Grant | Revoked::UserTokens | Revoked::AgentTokens => {
@@ -131,6 +135,16 @@ fn request(error: &wire::Error) -> &'static str {
     }
 }
 
+fn certificate(refused: CertificateRefused) -> &'static str {
+    match refused {
+        CertificateRefused::Two => "have the proxy remove its header from requests before it sets it",
+        CertificateRefused::Malformed => "set `[mtls.proxy] form` and `header` to what the proxy sends",
+        CertificateRefused::Untrusted => {
+            "use a certificate that is valid now, of an authority of `[mtls] client_ca_files` or of a bundle"
+        }
+    }
+}
+
 fn token(failed: Failed) -> &'static str {
     match failed {
         Failed::NotCompact => {
@@ -174,7 +188,10 @@ fn token(failed: Failed) -> &'static str {
         Failed::SenderConstrained => "send the token with the scheme `DPoP` and a proof of its key",
         Failed::OtherKey => "make the proof with the key that the token is bound to",
         Failed::NotBound => "send the token as `Bearer`, or get one that is bound to the key",
-        Failed::CertificateMissing => "connect with the certificate that the token is bound to",
+        Failed::CertificateMissing | Failed::OtherCertificate => {
+            "connect with the certificate that the token is bound to"
+        }
+        Failed::OtherWorkload => "send the JWT-SVID of the workload that the connection's certificate names",
         Failed::ConfirmationUnknown => "have the issuer bind tokens with `jkt` or `x5t#S256`",
         Failed::NotConstrained => "get a token that is bound to a key; this server takes no other",
     }

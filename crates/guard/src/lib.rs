@@ -37,8 +37,9 @@ mod sessions;
 mod streams;
 mod tally;
 mod trust;
+mod workloads;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, Connection, ShownCertificate};
 pub use dpop::{ProofNonce, SenderConstraint, SenderRules, Senders};
 pub use endpoint::Endpoint;
 pub use host::{InvalidPublicUrl, PublicHost};
@@ -46,10 +47,10 @@ pub use limits::{InvalidRate, Limited, RATE_COUNT, Rate, Rates, network};
 pub use nonce::NonceKey;
 pub use outcomes::Ticket;
 pub use pipeline::{Admitted, ENDPOINT_METHODS, Guard, Judging, SEAL_METHODS, Settings};
-pub use portcullis_core::identity::VerifiedIdentity;
+pub use portcullis_core::identity::{ClientCertificate, VerifiedIdentity};
 pub use portcullis_core::ids::Principal;
 pub use portcullis_core::policy::Effect;
-pub use reason::{Reason, UpstreamError};
+pub use reason::{CertificateRefused, Reason, UpstreamError};
 pub use refusal::{DPOP_NONCE, REQUEST_ID, Refusal};
 pub use replay::{FirstUse, LOCAL_IDS, LocalReplayLog, ReplayId, ReplayLog, ReplayUnavailable, Use};
 pub use revocations::{Revocations, RevocationsUnreadable};
@@ -58,6 +59,7 @@ pub use sessions::{SessionTaken, Sessions};
 pub use streams::{STREAMS, STREAMS_PER_PRINCIPAL, Stream, Streams};
 pub use tally::Tally;
 pub use trust::{CallsOfToken, Opaque, Part, Serves, TrustedIssuer};
+pub use workloads::{DomainKeys, DomainPart, TrustedDomain, WorkloadPath};
 
 #[cfg(test)]
 mod tests;

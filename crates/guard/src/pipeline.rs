@@ -1,11 +1,11 @@
 //! The way of one call, as two functions that are read from top to bottom.
 
+mod completed;
 mod identify;
 mod limited;
 mod unrevoked;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use portcullis_core::random::{RandomUnavailable, SecureRandom};
 use portcullis_core::wire::{self, Call, Method, RequestId, Scheme, Target};
 use portcullis_net::clock::Clock;
 
-use crate::arrival::{Arrival, Arrivals};
+use crate::arrival::{Arrival, Arrivals, Connection};
 use crate::dpop::{SenderRules, Senders};
 use crate::draft::Draft;
 use crate::endpoint::Endpoint;
@@ -34,6 +34,7 @@ use crate::revocations::{Generation, Revocations};
 use crate::sealing::{Open, SealedAnswer, Sealing};
 use crate::tally::Tally;
 use crate::trust::{TrustedIssuer, Verifier};
+use crate::workloads::Domains;
 use identify::Unidentified;
 use limited::Floods;
 pub(crate) use unrevoked::Doubt;
@@ -71,6 +72,15 @@ pub struct Guard {
     floods: Arc<Floods>,
     revocations: Revocations,
     pub(crate) sealing: Option<Arc<Sealing>>,
+    certificates: Certificates,
+    domains: Arc<Domains>,
+}
+
+/// Whether client certificates come with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certificates {
+    Never,
+    Possible,
 }
 
 /// What a guard judges by that may be replaced while it runs: all of it at once, with the next decision.
@@ -134,6 +144,8 @@ impl Guard {
             floods,
             revocations: Revocations::new(),
             sealing: None,
+            certificates: Certificates::Never,
+            domains: Arc::default(),
         })
     }
 
@@ -147,31 +159,22 @@ impl Guard {
             Arc::new(Limits::new(judging.rates))
         };
         self.terms.store(Arc::new(Terms {
-            verifier: Verifier::new(judging.issuers),
+            verifier: Verifier::new(judging.issuers).knowing(&self.domains),
             policy: judging.policy,
             senders: judging.senders,
             limits,
         }));
     }
 
-    /// The same, with tools that have sealed fields.
-    #[must_use]
-    pub fn with_sealing(mut self, sealing: Arc<Sealing>) -> Self {
-        self.sealing = Some(sealing);
-        self
-    }
-
-    /// The same, with revocations that somebody else feeds. Without them, nothing is ever revoked.
-    #[must_use]
-    pub fn with_revocations(mut self, revocations: Revocations) -> Self {
-        self.revocations = revocations;
-        self
-    }
-
     /// What is revoked here.
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.revocations
+    }
+
+    /// Whether tokens that are bound to certificates can be used (RFC 9728 §2).
+    pub(crate) fn sees_certificates(&self) -> bool {
+        self.certificates == Certificates::Possible
     }
 
     /// What seals fields here, if anything does.
@@ -182,10 +185,10 @@ impl Guard {
 
     /// Names a request that came in.
     #[must_use]
-    pub fn arrival(&self, peer: Option<IpAddr>) -> Arrival {
+    pub fn arrival(&self, from: impl Into<Connection>) -> Arrival {
         // Where nothing is known now, everything is judged again later.
         let known = self.revocations.generation().unwrap_or(Generation::NONE);
-        self.arrivals.next(peer, known)
+        self.arrivals.next(from.into(), known)
     }
 
     /// The first half, on the head alone: is it for us, what does it present, and whom does that prove?

@@ -42,6 +42,14 @@ pub enum Reason {
     /// No credential.
     #[error("the request has no access token")]
     NoCredential,
+    /// No credential but the certificate of a workload that has nothing at this server.
+    #[error(
+        "the request has no access token, and the workload that its certificate names has no grant at this server"
+    )]
+    WorkloadNotGranted,
+    /// What is said to be a client certificate is not accepted.
+    #[error(transparent)]
+    Certificate(#[from] CertificateRefused),
     /// A credential that was not believed.
     #[error(transparent)]
     Token(#[from] Failed),
@@ -122,6 +130,42 @@ pub enum Reason {
     Upstream(#[from] UpstreamError),
 }
 
+/// Why what comes as a client certificate is not accepted. In a handshake of ours that is an alert; this is of those that a
+/// trusted proxy hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRefused {
+    /// The proxy's header is there twice, or names two certificates: one of them came through it.
+    #[error("the proxy's header has two client certificates")]
+    Two,
+    /// The proxy's header is not in the form that configuration says.
+    #[error("the proxy's header with the client certificate cannot be read")]
+    Malformed,
+    /// Nobody vouches for it, or not now.
+    #[error("the client certificate is not accepted here")]
+    Untrusted,
+}
+
+impl CertificateRefused {
+    /// Stable slug.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Two => "certificate.two",
+            Self::Malformed => "certificate.malformed",
+            Self::Untrusted => "certificate.untrusted",
+        }
+    }
+
+    /// Whose fault: the proxy is the operator's.
+    #[must_use]
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::Two | Self::Malformed => Fault::Operator,
+            Self::Untrusted => Fault::Caller,
+        }
+    }
+}
+
 /// Why a forwarded call has no useful answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
@@ -167,6 +211,8 @@ impl Reason {
             Self::OriginRefused => "http.origin-refused",
             Self::Request(error) => error.code(),
             Self::NoCredential => "token.missing",
+            Self::WorkloadNotGranted => "token.workload-not-granted",
+            Self::Certificate(refused) => refused.code(),
             Self::Token(failed) => failed.code(),
             Self::Revoked(revoked) => revoked.code(),
             Self::RevocationsUnreadable(error) => error.code(),
@@ -203,6 +249,7 @@ impl Reason {
             | Self::HostRefused
             | Self::OriginRefused
             | Self::NoCredential
+            | Self::WorkloadNotGranted
             | Self::NonceNeeded
             | Self::ProofReplayed
             | Self::TokenReplayed
@@ -218,6 +265,7 @@ impl Reason {
             Self::Token(failed) => failed.fault(),
             Self::Revoked(revoked) => revoked.fault(),
             Self::RevocationsUnreadable(error) => error.fault(),
+            Self::Certificate(refused) => refused.fault(),
             Self::Proof(failed) => failed.fault(),
             Self::ReplayUnavailable(error) => error.fault(),
             Self::IntrospectionUnavailable(error) => error.fault(),

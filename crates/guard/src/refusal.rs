@@ -5,6 +5,7 @@
 //! would help. What only the operator should read is in the record, which the caller can point to by the
 //! request's identifier.
 
+mod sender;
 mod withheld;
 
 use std::borrow::Cow;
@@ -251,6 +252,14 @@ impl Row {
                 "an access token is needed; the metadata that `WWW-Authenticate` points to names who issues it",
             )
             .challenged(asked.invitation()),
+            // RFC 6750 §3.1: without a token there is no error to name.
+            Reason::WorkloadNotGranted => Self::ours(
+                401,
+                code,
+                "the workload that the client certificate names has nothing at this server; ask its operator, or send an access token of an issuer that the metadata names",
+            )
+            .challenged(asked.invitation()),
+            Reason::Certificate(refused) => Self::certificate(*refused, asked),
             Reason::Token(failed) => Self::token(*failed, asked),
             Reason::Revoked(revoked) => Self::revoked(*revoked, asked),
             Reason::RevocationsUnreadable(_) => Self::ours(
@@ -396,6 +405,8 @@ impl Row {
             | Failed::OtherKey
             | Failed::NotBound
             | Failed::CertificateMissing
+            | Failed::OtherCertificate
+            | Failed::OtherWorkload
             | Failed::NotConstrained => return Self::sender(failed, asked),
             Failed::Expired => (
                 failed.code(),
@@ -430,30 +441,6 @@ impl Row {
             ),
         };
         Self::ours(401, code, advice).challenged(asked.invalid_token(description))
-    }
-
-    /// A token that held, from a sender that it is not for. RFC 9449 §7.1: `invalid_token`, too.
-    fn sender(failed: Failed, asked: &Asked<'_>) -> Self {
-        let sentence = failed.to_string();
-        let proof_would_help =
-            failed != Failed::CertificateMissing && asked.rules.constraint != SenderConstraint::Mtls;
-        let challenges = if proof_would_help {
-            asked.proof_wanted("invalid_token", &sentence)
-        } else {
-            asked.invalid_token(&sentence)
-        };
-        let message = format!(
-            "{sentence}; get a token for a key of your own from the issuer that the metadata names, and send it with the scheme `DPoP` and a new proof each time"
-        );
-        Self::ours(401, failed.code(), message).challenged(challenges)
-    }
-
-    /// RFC 9449 §7.1. Which check failed is told: it helps whoever writes a client, and nobody without the key.
-    fn proof(reason: &Reason, asked: &Asked<'_>) -> Self {
-        let sentence = reason.to_string();
-        let challenges = asked.proof_wanted("invalid_dpop_proof", &sentence);
-        let message = format!("{sentence}; make a new proof for each request (RFC 9449)");
-        Self::ours(401, reason.code(), message).challenged(challenges)
     }
 
     /// A code of its own, so that an agent tells it from other refusals: with what `data` says it can seal as it should.
@@ -570,6 +557,8 @@ fn request_id(reason: &Reason) -> Option<&RequestId> {
         | Reason::HostRefused
         | Reason::OriginRefused
         | Reason::NoCredential
+        | Reason::WorkloadNotGranted
+        | Reason::Certificate(_)
         | Reason::Token(_)
         | Reason::Revoked(_)
         | Reason::RevocationsUnreadable(_)

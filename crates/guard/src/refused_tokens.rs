@@ -74,6 +74,8 @@ const fn stays(failed: Failed) -> bool {
         | Failed::OtherKey
         | Failed::NotBound
         | Failed::CertificateMissing
+        | Failed::OtherCertificate
+        | Failed::OtherWorkload
         | Failed::NotConstrained => false,
     }
 }
@@ -124,6 +126,8 @@ mod tests {
             Failed::OtherKey,
             Failed::NotBound,
             Failed::CertificateMissing,
+            Failed::OtherCertificate,
+            Failed::OtherWorkload,
             Failed::NotConstrained,
         ] {
             refused.remember(key("a"), failed, NOW);

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_core::identity::{
-    Candidate, Failed, IssuerTrust, TokenProfile, Vouched, introspected, verify,
+    Candidate, ClaimName, ClientCertificate, Failed, IssuerTrust, TokenProfile, Vouched, WorkloadToken,
+    introspected, verify,
 };
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
 use portcullis_core::time::{Lifetime, UnixTime};
@@ -19,6 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::limits::{Attempt, Questions};
 use crate::reason::Reason;
 use crate::refused_tokens::RefusedTokens;
+use crate::workloads::Domains;
 
 /// One issuer: what is held true about it, its keys, and what it may speak for.
 #[derive(Clone, Debug)]
@@ -153,6 +155,7 @@ pub(crate) struct Verifier {
     /// In the order of the configuration.
     names: Vec<Issuer>,
     issuers: HashMap<Issuer, Known>,
+    domains: Arc<Domains>,
     cache: TokenCache,
     refused: RefusedTokens,
     inactive: Inactive,
@@ -171,6 +174,7 @@ impl Verifier {
         Self {
             names,
             issuers,
+            domains: Arc::default(),
             cache: TokenCache::new(),
             refused: RefusedTokens::new(),
             inactive: Inactive::new(),
@@ -194,6 +198,34 @@ impl Verifier {
         self.names.iter().filter(counts).cloned().collect()
     }
 
+    /// Knows these trust domains too.
+    pub(crate) fn knowing(self, domains: &Arc<Domains>) -> Self {
+        Self {
+            domains: Arc::clone(domains),
+            ..self
+        }
+    }
+
+    /// The workload that a certificate names, with what it has at an endpoint; none, where it names none, or one that has nothing
+    /// there.
+    pub(crate) fn by_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        endpoint: &Endpoint,
+        now: UnixTime,
+    ) -> Option<Result<Vouched, Failed>> {
+        self.domains.by_certificate(certificate, endpoint, now)
+    }
+
+    /// The tools that may be called with the word of an issuer, or of a trust domain; none, where it does not count at the
+    /// server.
+    fn tools(&self, issuer: &Issuer, server: &ServerName) -> Option<&Option<BTreeSet<ToolName>>> {
+        match self.issuers.get(issuer) {
+            Some(known) => known.at(server).ok().map(|trust| &trust.tools),
+            None => self.domains.part(issuer, server).map(|part| &part.tools),
+        }
+    }
+
     /// Whether tokens of this issuer can reach what a call is aimed at. Of an issuer that speaks for some tools alone, a
     /// call that is aimed at nothing in particular goes on only where it cannot name anything else on the way.
     pub(crate) fn reaches(
@@ -202,10 +234,10 @@ impl Verifier {
         server: &ServerName,
         (method, target): (&Method, Option<&Target>),
     ) -> bool {
-        let Some(Ok(trust)) = self.issuers.get(issuer).map(|known| known.at(server)) else {
+        let Some(tools) = self.tools(issuer, server) else {
             return false;
         };
-        match (&trust.tools, target) {
+        match (tools, target) {
             (None, _) => true,
             (Some(tools), Some(Target::Tool(tool))) => tools.contains(tool),
             (Some(_), Some(Target::Prompt(_) | Target::Resource(_) | Target::Task(_))) => false,
@@ -247,7 +279,10 @@ impl Verifier {
         (endpoint, peer): (&Endpoint, Option<IpAddr>),
         now: UnixTime,
     ) -> Result<Arc<Remembered>, Reason> {
-        let keys_now = |token: &Vouched| self.issuers.get(token.issuer())?.keys.cached();
+        let keys_now = |token: &Vouched| match self.issuers.get(token.issuer()) {
+            Some(known) => known.keys.cached(),
+            None => self.domains.keys(token.issuer()),
+        };
         if let Some(remembered) = self.cache.recall(&key, now, keys_now) {
             return Ok(remembered);
         }
@@ -255,7 +290,14 @@ impl Verifier {
             return Err(failed.into());
         }
         let verified = match Candidate::parse(token) {
-            Ok(candidate) => self.verify_signed(&candidate, endpoint, now).await,
+            Ok(candidate) if self.issuers.contains_key(candidate.issuer()) => {
+                self.verify_signed(&candidate, endpoint, now).await
+            }
+            // A workload says by its own name whose it is.
+            Ok(_) => self.verify_workload(token, endpoint, now, Failed::IssuerUnknown),
+            Err(absent @ Failed::ClaimMissing(ClaimName::Iss)) => {
+                self.verify_workload(token, endpoint, now, absent)
+            }
             // What is no JWS is the business of the one issuer here whose tokens may be anything. A JWT never is: it says
             // whose it is, and nobody else is shown it.
             Err(Failed::NotCompact) => self.verify_opaque(key, token, (endpoint, peer), now).await,
@@ -298,6 +340,21 @@ impl Verifier {
         }
         let keys = issuer.keys.for_kid(candidate.kid()).await?;
         let vouched = verify(candidate, trust, &keys, endpoint.resource(), now)?;
+        Ok(Remembered::signed(vouched, keys, now))
+    }
+
+    /// Of a token that is about no workload of a domain that is known here, the answer is the other one.
+    fn verify_workload(
+        &self,
+        token: &AccessToken,
+        endpoint: &Endpoint,
+        now: UnixTime,
+        otherwise: Failed,
+    ) -> Result<Remembered, Reason> {
+        let verified = WorkloadToken::parse(token)
+            .and_then(|token| self.domains.by_token(&token, endpoint, now))
+            .unwrap_or(Err(otherwise));
+        let (vouched, keys) = verified?;
         Ok(Remembered::signed(vouched, keys, now))
     }
 

@@ -14,6 +14,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -271,7 +272,7 @@ impl Client {
         let mut roots = RootCertStore::empty();
         roots.add(ca.certificate.clone()).map_err(wrong)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(wrong)?
             .with_root_certificates(roots);
@@ -281,9 +282,10 @@ impl Client {
                 let chain: Result<Vec<_>, _> =
                     CertificateDer::pem_slice_iter(pair.chain_pem.as_bytes()).collect();
                 let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(wrong)?;
-                config
-                    .with_client_auth_cert(chain.map_err(wrong)?, key)
-                    .map_err(wrong)?
+                let key = provider.key_provider.load_private_key(key).map_err(wrong)?;
+                // Not asked for what it thinks of the certificate.
+                let shown = SingleCertAndKey::from(CertifiedKey::new(chain.map_err(wrong)?, key));
+                config.with_client_cert_resolver(Arc::new(shown))
             }
         };
         Ok(Self {

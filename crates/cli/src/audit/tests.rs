@@ -121,6 +121,7 @@ fn decision(user: &str, tool: &str, verdict: Verdict) -> Event {
         token: None,
         arguments: None,
         confirmation: Some("bearer"),
+        certificate: None,
         status: if denied { 403 } else { 0 },
         era: Some("modern"),
         peer: None,

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use portcullis_server::config::{Config, CustodyConfig, KeptIn, KeysConfig, SecretFrom, TlsConfig};
 use portcullis_server::custody::MasterKeySource;
+use portcullis_server::tls::TlsError;
 
-use crate::{join, rings, serve};
+use crate::{join, rings, senders, serve};
 
 /// Longest wait for a database to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -58,6 +59,11 @@ impl Named {
         for (path, tls) in [("gateway.tls", gateway), ("authority.tls", authority)] {
             named.tls(path, tls);
         }
+        if let Err(error) = senders::clients(config)
+            && !matches!(error, TlsError::Unreadable { .. })
+        {
+            named.wrong("mtls", error.to_string(), error.hint());
+        }
         if let Some(audit) = &config.audit {
             named.folder("audit.dir", &audit.dir);
         }
@@ -82,7 +88,7 @@ impl Named {
     /// Whether certificate and key are what a listener needs, once both are there.
     fn tls(&mut self, path: &'static str, tls: Option<&TlsConfig>) {
         let there = |tls: &&TlsConfig| tls.certificate_file.exists() && tls.key_file.exists();
-        if let Some(Err(error)) = tls.filter(there).map(serve::open_tls) {
+        if let Some(Err(error)) = tls.filter(there).map(|tls| serve::open_tls(tls, None)) {
             self.wrong(path, error.to_string(), error.hint());
         }
     }

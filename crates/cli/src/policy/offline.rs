@@ -15,7 +15,7 @@ use portcullis_net::clock::Clock;
 use portcullis_net::discovery::{IssuerKeys, KeysFrom};
 use portcullis_net::fetch::{Fetcher, Reach};
 use portcullis_net::random;
-use portcullis_server::config::{Config, GatewayConfig, IssuerConfig};
+use portcullis_server::config::{Config, GatewayConfig, IssuerConfig, MtlsRequired};
 
 use crate::failure::Failure;
 use crate::join::{self, cannot};
@@ -47,11 +47,11 @@ impl Offline {
             clock,
             digest_key: DigestKey::new([0; 32]),
             senders: Senders {
-                usual: senders::rules(config.dpop.rule),
+                usual: senders::rules(config.dpop.rule, MtlsRequired::default()),
                 servers: config
                     .servers
                     .iter()
-                    .map(|server| (server.name.clone(), senders::rules(server.dpop)))
+                    .map(|server| (server.name.clone(), senders::rules(server.dpop, server.mtls)))
                     .collect(),
                 window: config.dpop.window,
                 nonce_key: NonceKey::random(&random::System).map_err(cannot("make a key"))?,
@@ -59,7 +59,10 @@ impl Offline {
             },
             rates: Rates::default(),
         };
-        let guard = Guard::new(settings, &random::System).map_err(cannot("start the guard"))?;
+        let clients = senders::clients(config).map_err(cannot("read whose client certificates count"))?;
+        let guard = Guard::new(settings, &random::System)
+            .map_err(cannot("start the guard"))?
+            .with_workloads(senders::workloads(config, clients.as_ref()));
         Ok(Self { guard, kept })
     }
 

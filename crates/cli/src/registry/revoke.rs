@@ -85,7 +85,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct Of {
     /// Whose it is, where several issuers are trusted
-    #[arg(long, value_name = "URL", value_parser = Issuer::parse)]
+    #[arg(long, value_name = "URL", value_parser = Issuer::parse_any)]
     issuer: Option<Issuer>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_core::ids::Issuer;
+use portcullis_core::ids::{Issuer, TrustDomain};
 use portcullis_core::revocation::Entry;
 use portcullis_core::time::Lifetime;
 use portcullis_guard::recorder::{Durability, Recorder as _};
@@ -22,6 +22,8 @@ use crate::rings;
 
 /// Tokens are taken to last at least so long, whatever is configured here: what gateways accept is configured there.
 const LONGEST: Lifetime = Lifetime::from_hours(1);
+/// A certificate is good for as long as its authority likes: what is revoked of a trust domain's stays so for good.
+const CERTIFICATES: Lifetime = Lifetime::from_hours(100 * 366 * 24);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
@@ -87,7 +89,16 @@ impl Registry {
             .authority
             .iter()
             .map(|authority| authority.issuer.clone());
-        let known: BTreeSet<Issuer> = configured.chain(own).chain(self.authority.clone()).collect();
+        let domains = self
+            .config
+            .trust_domains
+            .iter()
+            .map(|domain| domain.trust.domain.issuer());
+        let known: BTreeSet<Issuer> = configured
+            .chain(own)
+            .chain(domains)
+            .chain(self.authority.clone())
+            .collect();
         let names = || {
             let names: Vec<String> = known.iter().map(|issuer| format!("`{issuer}`")).collect();
             names.join(", ")
@@ -110,6 +121,16 @@ impl Registry {
     }
 
     fn of(&self, issuer: Issuer) -> OfIssuer {
+        let domain = TrustDomain::of(&issuer);
+        if domain.is_some() {
+            let mut domains = self.config.trust_domains.iter();
+            let known = domains.find(|known| Some(&known.trust.domain) == domain.as_ref());
+            return OfIssuer {
+                longest: CERTIFICATES,
+                ahead: known.map_or(Lifetime::from_secs(0), |known| known.trust.skew),
+                issuer,
+            };
+        }
         let configured = self.config.issuers.iter().find(|of| of.issuer == issuer);
         let skew = configured.map_or(0, |of| of.clock_skew.as_secs());
         let accepted = configured.map_or(LONGEST, |of| of.max_token_lifetime.max(LONGEST));

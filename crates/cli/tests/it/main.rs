@@ -17,6 +17,8 @@ mod floods;
 mod grants;
 mod issuers;
 mod kept;
+mod mtls;
+mod proxied;
 mod readme;
 mod records;
 mod reload;
@@ -31,6 +33,7 @@ mod secured;
 mod streaming;
 mod tls;
 mod upstreams;
+mod workloads;
 
 use portcullis_testkit::{Failure, Outcome, Portcullis, Request, Running};
 use serde_json::Value;

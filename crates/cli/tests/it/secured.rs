@@ -155,12 +155,56 @@ dir = "audit"
         Ok(headers)
     }
 
+    /// Sends what may go through, and gives the answer.
+    pub(crate) async fn answered(&mut self, request: Request) -> Outcome<Answer> {
+        let mut call = tokio::spawn(request.send());
+        tokio::select! {
+            heard = self.upstream.next() => heard?.result(&json!({"content": [], "resultType": "complete"}))?,
+            answer = &mut call => return answer?,
+        }
+        call.await?
+    }
+
     /// Sends what should not, and gives the answer.
     pub(crate) async fn refused(&mut self, request: Request, status: u16) -> Outcome<Answer> {
         let answer = request.send().await?;
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(self.upstream.pending().is_none(), "the server behind heard of it");
         Ok(answer)
+    }
+
+    /// What is said of a connection on which nothing is answered.
+    pub(crate) async fn broken(&mut self, request: Request) -> Outcome<String> {
+        match request.send().await {
+            Ok(answer) => Err(Failure::new(format!(
+                "an answer: {} {}",
+                answer.status,
+                answer.text()
+            ))),
+            Err(failure) => {
+                assert!(self.upstream.pending().is_none(), "the server behind heard of it");
+                Ok(failure.to_string())
+            }
+        }
+    }
+
+    /// The records of decisions, oldest first.
+    pub(crate) fn decisions(&self) -> Outcome<Vec<Value>> {
+        let file = self.folder().join("gateway.toml").display().to_string();
+        let ran = crate::portcullis().run(["audit", "query", "--json", "--config", &file])?;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let records = ran.stdout.lines().map(serde_json::from_str::<Value>);
+        let decisions = records.filter_map(Result::ok);
+        Ok(decisions
+            .filter(|record| crate::text(record, "/kind") == "decision")
+            .collect())
+    }
+
+    /// The reasons of refusals, oldest first.
+    pub(crate) fn reasons(&self) -> Outcome<Vec<String>> {
+        let denied = self.decisions()?.into_iter();
+        let denied = denied.filter(|record| crate::text(record, "/verdict") == "denied");
+        Ok(denied.map(|record| crate::text(&record, "/reason")).collect())
     }
 }
 

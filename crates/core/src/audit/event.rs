@@ -125,9 +125,12 @@ pub struct Decision {
     /// Which arguments, by a keyed digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<KeyedDigest>,
-    /// How the token is bound to its sender: `bearer`.
+    /// How the token is bound to its sender: `bearer`, `dpop`, `mtls` or `dpop+mtls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<&'static str>,
+    /// The client certificate that came with the request, by its `x5t#S256`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// The HTTP status of a refusal; 0 when the call was allowed and the upstream's status is not known yet.
     #[serde(skip_serializing_if = "is_zero")]
     pub status: u16,
@@ -445,6 +448,7 @@ mod tests {
             token: token.clone(),
             arguments: Some(DigestKey::new([0; 32]).digest(b"x")),
             confirmation: Some("bearer"),
+            certificate: some("c"),
             status: 403,
             era: Some("modern"),
             peer: some("p"),

@@ -165,13 +165,14 @@ pub(super) fn vouch(
         roles,
         tenant,
         grant,
+        workload: None,
         bound,
     })
 }
 
 /// The name of a token whose issuer gave it none. Nobody finds the token by it. The signature is no part of it: of one ECDSA
 /// signature anybody can make another that holds, and a revoked token must not get a new name by that.
-fn named_by_hash(fixed: &str) -> Result<TokenId, Failed> {
+pub(super) fn named_by_hash(fixed: &str) -> Result<TokenId, Failed> {
     let hash = base64url::encode(digest::digest(&digest::SHA256, fixed.as_bytes()));
     TokenId::parse(&format!("sha-256:{hash}")).map_err(|_| Failed::ClaimMalformed(ClaimName::Jti))
 }

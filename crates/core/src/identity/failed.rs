@@ -139,8 +139,14 @@ pub enum Failed {
     #[error("the token is not bound to a key and was sent with proof of one")]
     NotBound,
     /// Bound to a certificate (RFC 8705 §3), and the connection has none.
-    #[error("the token is bound to a certificate that the connection does not have")]
+    #[error("the token is bound to a certificate, and the connection has none")]
     CertificateMissing,
+    /// Bound to another certificate than that of the connection (RFC 8705 §3).
+    #[error("the token is bound to another certificate than that of the connection")]
+    OtherCertificate,
+    /// A JWT-SVID of one workload on the connection of another.
+    #[error("the token is another workload's than the connection's certificate")]
+    OtherWorkload,
     /// Bound in a way that we do not know (RFC 7800 §3.1), and so cannot check.
     #[error("the token's `cnf` has a member that is not supported")]
     ConfirmationUnknown,
@@ -180,6 +186,8 @@ impl Failed {
             Self::OtherKey => "token.other-key",
             Self::NotBound => "token.not-bound",
             Self::CertificateMissing => "token.certificate-missing",
+            Self::OtherCertificate => "token.other-certificate",
+            Self::OtherWorkload => "token.other-workload",
             Self::ConfirmationUnknown => "token.confirmation-unknown",
             Self::NotConstrained => "token.not-constrained",
         }
@@ -211,6 +219,8 @@ impl Failed {
             | Self::OtherKey
             | Self::NotBound
             | Self::CertificateMissing
+            | Self::OtherCertificate
+            | Self::OtherWorkload
             | Self::NotConstrained => Fault::Caller,
             Self::IntrospectionAnswer
             | Self::ClaimMissing(_)

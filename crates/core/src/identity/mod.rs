@@ -7,26 +7,32 @@
 //! that issuer, the algorithm from that key. Nothing in a token is looked at as a fact before its signature held.
 //!
 //! [`verify`] gives what the issuer says ([`Vouched`]), and so does [`introspected()`] for a token that only its issuer can
-//! read; [`Vouched::confirm`] makes it an identity when the sender is the one
-//! that the token is bound to.
+//! read, and [`x509_svid`] and [`WorkloadToken::verify`] for a workload; [`Vouched::confirm`] makes it an identity when the
+//! sender is the one that it is bound to.
 
 mod bearer;
+mod certificate;
 mod claims;
 pub mod dpop;
 mod failed;
 mod introspected;
 mod profile;
+mod svid;
 mod target;
 mod translate;
 mod verified;
 
 pub use bearer::{Candidate, IssuerTrust, verify};
+pub use certificate::{
+    CertificateThumbprint, ClientCertificate, InvalidCertificate, VouchedBy, claimed_domains,
+};
 pub use dpop::{AccessTokenHash, ProofHeld};
 pub use failed::{ClaimName, Failed};
 pub use introspected::introspected;
 pub use profile::{Profile, TokenProfile, WithoutSubject};
+pub use svid::{Bundle, DomainTrust, Grant, InvalidBundle, WorkloadToken, x509_svid};
 pub use target::HttpTarget;
 pub use translate::{CLAIM_STEPS, ClaimPath, Field, InvalidClaimPath, Names};
-pub use verified::{CertificateThumbprint, Confirmation, VerifiedIdentity, Vouched};
+pub use verified::{Confirmation, VerifiedIdentity, Vouched};
 #[cfg(test)]
 mod tests;

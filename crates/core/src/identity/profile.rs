@@ -168,6 +168,16 @@ const INTROSPECTION: Table = Table {
     companion: None,
 };
 
+/// JWT-SVID §3: a workload is subject and client, and what it may do is said elsewhere.
+const JWT_SVID: Table = Table {
+    types: &[],
+    kind: None,
+    refused: ID_TOKEN_CLAIMS,
+    claims: &[(Field::Subject, "sub"), (Field::TokenId, "jti")],
+    token_ids: TokenIds::OrHash,
+    companion: None,
+};
+
 impl Profile {
     /// All of them.
     pub const ALL: [Self; 6] = [
@@ -239,6 +249,11 @@ impl TokenProfile {
     #[must_use]
     pub fn of_introspection() -> Self {
         Self::from_table(&INTROSPECTION)
+    }
+
+    /// Of a workload's own tokens.
+    pub(super) fn of_jwt_svid() -> Self {
+        Self::from_table(&JWT_SVID)
     }
 
     fn from_table(table: &'static Table) -> Self {

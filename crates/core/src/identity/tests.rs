@@ -98,7 +98,7 @@ fn judge(token: &str, trust: &IssuerTrust, keys: &KeySet, now: i64) -> Result<Ve
         &resource,
         UnixTime::from_secs(now),
     )?;
-    Arc::new(vouched).confirm(None)
+    Arc::new(vouched).confirm(None, None)
 }
 
 fn bearer(token: &str) -> AccessToken {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{AccessTokenHash, Failed, Names, ProofHeld};
-use crate::ids::{ClientId, GrantId, Issuer, Principal, ResourceUri, ScopeSet, Subject, TokenId};
-use crate::jose::base64url;
+use super::{AccessTokenHash, CertificateThumbprint, ClientCertificate, Failed, Names, ProofHeld};
+use crate::ids::{ClientId, GrantId, Issuer, Principal, ResourceUri, ScopeSet, SpiffeId, Subject, TokenId};
 use crate::jose::jwk::{ClientKeys, Thumbprint};
 use crate::time::UnixTime;
 
@@ -15,25 +14,10 @@ pub enum Confirmation {
     Bearer,
     /// By a proof of the key with this thumbprint (RFC 9449).
     Dpop(Thumbprint),
-}
-
-/// The SHA-256 thumbprint of a certificate (RFC 8705 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CertificateThumbprint([u8; 32]);
-
-impl CertificateThumbprint {
-    /// From its base64url text, as `x5t#S256` has it.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        (base64url::decode_into(text, &mut bytes).ok()?.len() == 32).then_some(Self(bytes))
-    }
-
-    /// The 32 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
+    /// By the certificate of the connection, with this thumbprint (RFC 8705 §3).
+    Certificate(CertificateThumbprint),
+    /// By both.
+    DpopAndCertificate(Thumbprint, CertificateThumbprint),
 }
 
 /// What `cnf` asks of the sender; nothing for a bearer token.
@@ -46,9 +30,10 @@ pub(super) struct Bound {
 }
 
 /// What an issuer vouches for: signature, issuer, audience, time and required claims of an access token all held at one
-/// instant; or, of an opaque token, issuer, audience, time and required claims of its issuer's answer. Not an identity:
-/// whether the sender is whom the token was issued to is for [`Self::confirm`] to say. Made by [`super::verify`] and
-/// [`super::introspected()`] and nowhere else.
+/// instant; or, of an opaque token, issuer, audience, time and required claims of its issuer's answer; or a trust domain
+/// vouches for a workload. Not an identity: whether the sender is whom the token was issued to is for [`Self::confirm`] to
+/// say. Made by [`super::verify`], [`super::introspected()`], [`super::x509_svid`] and [`super::WorkloadToken::verify`], and
+/// nowhere else.
 #[derive(Debug)]
 pub struct Vouched {
     pub(super) principal: Principal,
@@ -62,6 +47,7 @@ pub struct Vouched {
     pub(super) roles: Names,
     pub(super) tenant: Option<Arc<str>>,
     pub(super) grant: Option<GrantId>,
+    pub(super) workload: Option<SpiffeId>,
     pub(super) bound: Bound,
 }
 
@@ -108,30 +94,57 @@ impl Vouched {
         self.bound.jkt.as_ref().map(|(_, token)| token)
     }
 
-    /// The identity of the sender. Everything that the token is bound to has to hold, and a proof that it is not bound to
-    /// is refused too: its sender takes the token for something else than it is (RFC 9449 §7.1).
+    /// Whether the token is bound to a certificate, so that it is worth nothing on a connection without it.
+    #[must_use]
+    pub fn needs_certificate(&self) -> bool {
+        self.bound.x5t.is_some()
+    }
+
+    /// The identity of the sender, who gave this proof and has this certificate. Everything that the token is bound to has
+    /// to hold, and a proof that it is not bound to is refused too: its sender takes the token for something else than it is
+    /// (RFC 9449 §7.1). A certificate beside a token that is not bound to it says nothing, but for this: the token of one
+    /// workload does not come from another.
     ///
     /// # Errors
-    /// [`Failed::SenderConstrained`], [`Failed::OtherKey`], [`Failed::NotBound`], [`Failed::CertificateMissing`].
-    pub fn confirm(self: &Arc<Self>, proof: Option<&ProofHeld>) -> Result<VerifiedIdentity, Failed> {
-        // RFC 8705 §3: no connection here has a certificate.
-        if self.bound.x5t.is_some() {
-            return Err(Failed::CertificateMissing);
+    /// [`Failed::SenderConstrained`], [`Failed::OtherKey`], [`Failed::NotBound`], [`Failed::CertificateMissing`],
+    /// [`Failed::OtherCertificate`], [`Failed::OtherWorkload`].
+    pub fn confirm(
+        self: &Arc<Self>,
+        proof: Option<&ProofHeld>,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<VerifiedIdentity, Failed> {
+        let shown = certificate.and_then(ClientCertificate::workload);
+        if let (Some(ours), Some(shown)) = (&self.workload, shown)
+            && ours != shown
+        {
+            return Err(Failed::OtherWorkload);
         }
-        let confirmation = match (&self.bound.jkt, proof) {
-            (None, None) => Confirmation::Bearer,
+        // RFC 8705 §3.
+        let certificate = match (&self.bound.x5t, certificate.map(ClientCertificate::thumbprint)) {
+            (None, _) => None,
+            (Some(_), None) => return Err(Failed::CertificateMissing),
+            (Some(bound), Some(shown)) if bound == shown => Some(*bound),
+            (Some(_), Some(_)) => return Err(Failed::OtherCertificate),
+        };
+        let key = match (&self.bound.jkt, proof) {
+            (None, None) => None,
             (Some((jkt, token)), Some(proof)) => {
                 if proof.key() != jkt || proof.token() != Some(token) {
                     return Err(Failed::OtherKey);
                 }
-                Confirmation::Dpop(*jkt)
+                Some(*jkt)
             }
             (Some(_), None) => return Err(Failed::SenderConstrained),
             (None, Some(_)) => return Err(Failed::NotBound),
         };
         Ok(VerifiedIdentity {
             token: Arc::clone(self),
-            confirmation,
+            confirmation: match (key, certificate) {
+                (None, None) => Confirmation::Bearer,
+                (Some(key), None) => Confirmation::Dpop(key),
+                (None, Some(certificate)) => Confirmation::Certificate(certificate),
+                (Some(key), Some(certificate)) => Confirmation::DpopAndCertificate(key, certificate),
+            },
         })
     }
 }
@@ -235,6 +248,12 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.token.tenant.as_deref()
+    }
+
+    /// The workload that calls, where a trust domain vouches for one.
+    #[must_use]
+    pub fn workload(&self) -> Option<&SpiffeId> {
+        self.token.workload.as_ref()
     }
 
     /// RFC 9068 §2.2: `sub` equals `client_id` when no resource owner is involved.

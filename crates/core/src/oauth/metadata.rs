@@ -47,6 +47,9 @@ pub struct ProtectedResourceMetadata {
     /// Whether only tokens that are bound to a key by DPoP are taken. Absent means no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpop_bound_access_tokens_required: Option<bool>,
+    /// Whether tokens that are bound to client certificates can be used here (RFC 8705); absent means not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_certificate_bound_access_tokens: Option<bool>,
 }
 
 impl ProtectedResourceMetadata {

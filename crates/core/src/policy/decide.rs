@@ -485,6 +485,9 @@ impl Case<'_> {
         if let Some(tenant) = self.who.tenant() {
             attributes.push(("tenant", tenant.into()));
         }
+        if let Some(workload) = self.who.workload() {
+            attributes.push(("workload", workload.as_str().into()));
+        }
         if !self.who.is_client_itself() {
             attributes.push(("user", self.who.subject().as_str().into()));
         }

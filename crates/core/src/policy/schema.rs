@@ -13,7 +13,8 @@ const VOCABULARY: &str = r#"
 entity Issuer, Effect, Scope;
 entity User in [Issuer];
 entity Agent in [User, Issuer] {
-    issuer: String, client: String, user?: String, groups: Set<String>, roles: Set<String>, tenant?: String
+    issuer: String, client: String, user?: String, workload?: String, groups: Set<String>, roles: Set<String>,
+    tenant?: String
 };
 entity Server { name: String };
 entity Tool in [Server, Effect, Scope] { name: String, server: String, effect: String, listed: Bool };

@@ -65,6 +65,7 @@ pub enum Target {
     /// One token, by the hash of its `jti`, or of what its issuer signed where it has none.
     Token {
         /// Whose.
+        #[serde(deserialize_with = "vouching")]
         issuer: Issuer,
         /// Which.
         token: TokenHash,
@@ -72,6 +73,7 @@ pub enum Target {
     /// All tokens of one grant, by the claim that names it (`grant_id` of the embedded authority, `sid` of others).
     Grant {
         /// Whose.
+        #[serde(deserialize_with = "vouching")]
         issuer: Issuer,
         /// Which.
         grant: GrantId,
@@ -79,6 +81,7 @@ pub enum Target {
     /// A user: all agents that act for them.
     User {
         /// Whose.
+        #[serde(deserialize_with = "vouching")]
         issuer: Issuer,
         /// `sub`.
         subject: Subject,
@@ -88,6 +91,7 @@ pub enum Target {
     /// An agent: whatever it does, for whomever.
     Agent {
         /// Whose.
+        #[serde(deserialize_with = "vouching")]
         issuer: Issuer,
         /// `client_id`.
         client: ClientId,
@@ -99,6 +103,12 @@ pub enum Target {
         /// The operator's name for it.
         server: ServerName,
     },
+}
+
+/// An authorization server, or the trust domain of a workload.
+fn vouching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Issuer, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Issuer::parse_any(&text).map_err(serde::de::Error::custom)
 }
 
 /// How much of a user's or an agent's is void.

@@ -58,5 +58,5 @@ pub(crate) fn identity(issuer: &str, client: &str, subject: &str, scopes: &str) 
         &resource,
         UnixTime::from_secs(NOW),
     );
-    Arc::new(vouched.unwrap()).confirm(None).unwrap()
+    Arc::new(vouched.unwrap()).confirm(None, None).unwrap()
 }

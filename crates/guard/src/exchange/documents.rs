@@ -74,6 +74,7 @@ impl Guard {
             dpop_bound_access_tokens_required: (self.sender_rules(server).constraint
                 == SenderConstraint::Dpop)
                 .then_some(true),
+            tls_client_certificate_bound_access_tokens: self.sees_certificates().then_some(true),
         };
         let mut response = Response::new(serde_json::to_vec(&metadata).unwrap_or_default().into());
         let headers = response.headers_mut();

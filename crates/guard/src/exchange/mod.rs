@@ -17,7 +17,6 @@ mod sealed;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +34,7 @@ use portcullis_core::{forward, seal};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Connection};
 use crate::endpoint::Endpoint;
 use crate::outcomes::Ticket;
 use crate::pipeline::{Admitted, ENDPOINT_METHODS, Guard, SEAL_METHODS};
@@ -140,7 +139,7 @@ impl Exchange {
     /// is what the server gets in their place.
     pub async fn serve<'s>(
         &self,
-        peer: Option<IpAddr>,
+        from: impl Into<Connection> + Send,
         request: Request<Body>,
         shown: &UpstreamCredential,
         send: impl FnOnce(Forwarded) -> Sent<'s> + Send,
@@ -149,7 +148,7 @@ impl Exchange {
             let allow = ENDPOINT_METHODS;
             return refused(Refusal::outside(&Reason::MethodNotAllowed { allow }));
         }
-        let arrival = self.guard.arrival(peer);
+        let arrival = self.guard.arrival(from);
         let method = request.method().clone();
         match self.judged(&arrival, request, shown, send).await {
             Ok(response) => self.with_nonce(&method, response),
@@ -230,12 +229,16 @@ impl Exchange {
     }
 
     /// What is asked of sealed sessions at this endpoint: `POST` agrees on one, `DELETE` ends all that the caller has.
-    pub async fn seal_session(&self, peer: Option<IpAddr>, request: Request<Body>) -> Response<Body> {
+    pub async fn seal_session(
+        &self,
+        from: impl Into<Connection> + Send,
+        request: Request<Body>,
+    ) -> Response<Body> {
         if !matches!(*request.method(), Method::POST | Method::DELETE) {
             let allow = SEAL_METHODS;
             return refused(Refusal::outside(&Reason::MethodNotAllowed { allow }));
         }
-        let arrival = self.guard.arrival(peer);
+        let arrival = self.guard.arrival(from);
         let method = request.method().clone();
         match self.agreed(&arrival, request).await {
             Ok(response) => self.with_nonce(&method, response),

@@ -102,7 +102,8 @@ impl Guard {
         });
     }
 
-    fn judge_revoked(&self, token: &Vouched, server: &ServerName) -> Result<(), Reason> {
+    /// Whether anything that is revoked concerns what was shown. Fails closed: where nobody can say, it does not hold.
+    pub(super) fn judge_revoked(&self, token: &Vouched, server: &ServerName) -> Result<(), Reason> {
         let principal = token.principal();
         let claim = Claim {
             token: Some(token.token_id()),

@@ -13,6 +13,7 @@ use portcullis_net::discovery::KeysUnavailable;
 use portcullis_net::introspection::IntrospectionUnavailable;
 
 use crate::limits::{Limited, Whose};
+use crate::reason::CertificateRefused;
 use crate::recorder::RecorderUnavailable;
 use crate::revocations::RevocationsUnreadable;
 use crate::{Rate, Reason, ReplayUnavailable, SealProblem, SealRefused, UpstreamError};
@@ -76,6 +77,10 @@ fn every() -> Vec<Reason> {
         Reason::HostRefused,
         Reason::OriginRefused,
         Reason::NoCredential,
+        Reason::WorkloadNotGranted,
+        CertificateRefused::Two.into(),
+        CertificateRefused::Malformed.into(),
+        CertificateRefused::Untrusted.into(),
         Reason::NonceNeeded,
         Reason::ProofReplayed,
         Reason::TokenReplayed,
@@ -227,6 +232,8 @@ fn every() -> Vec<Reason> {
             Failed::OtherKey,
             Failed::NotBound,
             Failed::CertificateMissing,
+            Failed::OtherCertificate,
+            Failed::OtherWorkload,
             Failed::ConfirmationUnknown,
             Failed::NotConstrained,
         ]

@@ -17,8 +17,8 @@ use crate::recorder::RecorderUnavailable;
 use crate::refusal::Asked;
 use crate::revocations::RevocationsUnreadable;
 use crate::{
-    ProofNonce, Rate, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused, SenderConstraint,
-    SenderRules, UpstreamError,
+    CertificateRefused, ProofNonce, Rate, Reason, Refusal, ReplayUnavailable, SealProblem, SealRefused,
+    SenderConstraint, SenderRules, UpstreamError,
 };
 
 fn id() -> RequestId {
@@ -431,7 +431,8 @@ fn challenges_are_for_the_schemes_that_the_server_takes() {
     for (constraint, expected) in [
         (Anyone, format!("Bearer {located}, DPoP {ALGS}")),
         (Dpop, format!("DPoP {located}, {ALGS}")),
-        (Either, format!("DPoP {located}, {ALGS}")),
+        // A token that is bound to a certificate comes as `Bearer`.
+        (Either, format!("Bearer {located}, DPoP {ALGS}")),
         (Mtls, format!("Bearer {located}")),
     ] {
         assert_eq!(
@@ -521,4 +522,78 @@ fn an_unsupported_version_is_answered_with_those_that_are() {
     let data = json_of(&Refusal::of(&reason, &asked(&basic, None)).into_response())["error"]["data"].clone();
     assert_eq!(data["supported"], serde_json::json!(["2026-07-28"]));
     assert_eq!(data["requested"], "1900-01-01");
+}
+
+#[test]
+fn answers_about_certificates_say_what_a_token_would_have_to_be_bound_to() {
+    let basic = || ScopeSet::parse("notes:read").unwrap();
+    let at = |constraint: SenderConstraint, reason: Reason| {
+        let asked = Asked {
+            scheme: Some(Scheme::Bearer),
+            rules: SenderRules {
+                constraint,
+                nonce: ProofNonce::Off,
+            },
+            ..asked(&basic, None)
+        };
+        answer_to(&reason, &asked)
+    };
+    let told = |description: &str| {
+        format!(
+            r#" | Bearer error="invalid_token", error_description="{description}", resource_metadata="https://gw/prm", scope="notes:read""#
+        )
+    };
+    const ALGORITHMS: &str = r#", DPoP algs="ES256 EdDSA ES384 ES512 PS256 RS256""#;
+    let (none, other) = (
+        told("the token is bound to a certificate, and the connection has none"),
+        told("the token is bound to another certificate than that of the connection"),
+    );
+    let unbound = told("the server takes no token that is not bound to its sender");
+    use SenderConstraint::{Either, Mtls};
+    for (constraint, more) in [
+        (SenderConstraint::None, ALGORITHMS),
+        (Either, ALGORITHMS),
+        (Mtls, ""),
+    ] {
+        assert_eq!(
+            at(constraint, Failed::CertificateMissing.into()),
+            format!("401 -31401 token.certificate-missing{none}{more}")
+        );
+        assert_eq!(
+            at(constraint, Failed::OtherCertificate.into()),
+            format!("401 -31401 token.other-certificate{other}{more}")
+        );
+    }
+    for (constraint, more) in [(Either, ALGORITHMS), (Mtls, "")] {
+        assert_eq!(
+            at(constraint, Failed::NotConstrained.into()),
+            format!("401 -31401 token.not-constrained{unbound}{more}")
+        );
+    }
+    assert_eq!(
+        at(Mtls, Failed::OtherWorkload.into()),
+        format!(
+            "401 -31401 token.other-workload{}",
+            told("the token is another workload's than the connection's certificate")
+        )
+    );
+    assert_eq!(
+        at(Mtls, CertificateRefused::Untrusted.into()),
+        format!(
+            "401 -31401 certificate.untrusted{}",
+            told("the client certificate is not accepted here")
+        )
+    );
+    assert_eq!(
+        at(Mtls, CertificateRefused::Two.into()),
+        "400 -31400 certificate.two"
+    );
+    assert_eq!(
+        at(Mtls, CertificateRefused::Malformed.into()),
+        "400 -31400 certificate.malformed"
+    );
+    assert_eq!(
+        at(Mtls, Reason::WorkloadNotGranted),
+        r#"401 -31401 token.workload-not-granted | Bearer resource_metadata="https://gw/prm", scope="notes:read""#
+    );
 }

@@ -144,7 +144,7 @@ fn the_table_is_bounded() {
             panic!()
         };
         let vouched = verify(&Candidate::parse(&token).unwrap(), &trust, &keys, &resource, T0);
-        Arc::new(vouched.unwrap()).confirm(None).unwrap()
+        Arc::new(vouched.unwrap()).confirm(None, None).unwrap()
     };
     let principals: Vec<_> = (0..=SESSIONS / SESSIONS_PER_PRINCIPAL).map(principal).collect();
     let sessions = Sessions::new();

@@ -12,6 +12,7 @@ use portcullis_guard::ToolSeal;
 
 use super::document::{Found, Node};
 use super::limits::tool_rate;
+use super::mtls::{MtlsRequired, mtls_required};
 use super::proofs::dpop_rule;
 use super::report::Report;
 use super::settings::{
@@ -29,10 +30,12 @@ pub(super) struct Builder<'b> {
 impl Builder<'_> {
     pub(super) fn config(&mut self, node: &Node) -> Config {
         let dpop = self.dpop(node.one("dpop"));
+        let mtls = mtls_required(node.one("mtls"), MtlsRequired::default());
         let servers: Vec<ServerConfig> = node
             .many("servers")
-            .filter_map(|node| self.server(node, dpop.rule))
+            .filter_map(|node| self.server(node, (dpop.rule, mtls)))
             .collect();
+        self.senders(node, &servers);
         self.unique(
             node.many("servers").filter_map(|node| node.text("name")),
             "server",
@@ -40,6 +43,7 @@ impl Builder<'_> {
         let config = Config {
             gateway: node.one("gateway").and_then(|node| self.gateway(node)),
             issuers: self.issuers(node),
+            trust_domains: self.trust_domains(node),
             policy: node
                 .one("policy")
                 .map(|node| self.policy(node))
@@ -60,6 +64,7 @@ impl Builder<'_> {
                 .and_then(|node| self.ephemeral(node))
                 .unwrap_or_default(),
             dpop,
+            mtls: self.mtls(node),
             servers,
         };
         self.together(node);
@@ -200,7 +205,7 @@ impl Builder<'_> {
         None
     }
 
-    fn server(&mut self, node: &Node, dpop: DpopRule) -> Option<ServerConfig> {
+    fn server(&mut self, node: &Node, (dpop, mtls): (DpopRule, MtlsRequired)) -> Option<ServerConfig> {
         let transport = match (node.text("url"), node.texts("command")) {
             (Some(url), None) => Some(Transport::Http(url.value.to_owned())),
             (None, Some(words)) if !words.is_empty() => Some(Transport::Stdio(
@@ -266,6 +271,7 @@ impl Builder<'_> {
             seals,
             rates,
             dpop: node.one("dpop").map_or(dpop, |node| dpop_rule(node, dpop)),
+            mtls: mtls_required(node.one("mtls"), mtls),
         })
     }
 
@@ -286,7 +292,7 @@ impl Builder<'_> {
         })
     }
 
-    fn scopes(&mut self, texts: &[Found<String>]) -> ScopeSet {
+    pub(super) fn scopes(&mut self, texts: &[Found<String>]) -> ScopeSet {
         texts
             .iter()
             .filter_map(|found| {

@@ -26,6 +26,8 @@ impl Config {
             ("keys", self.keys == running.keys),
             ("store", self.store == running.store),
             ("ephemeral", self.ephemeral == running.ephemeral),
+            ("mtls", self.mtls == running.mtls),
+            ("trust_domains", self.trust_domains == running.trust_domains),
         ]
         .into_iter()
         .filter_map(|(section, same)| (!same).then_some(section))
@@ -44,6 +46,7 @@ fn reached(server: &ServerConfig) -> impl PartialEq + use<> {
         tools: _,
         rates: _,
         dpop: _,
+        mtls: _,
     } = server.clone();
     (name, transport, credential, seals)
 }

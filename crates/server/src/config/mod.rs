@@ -12,6 +12,7 @@ mod document;
 mod fixed;
 mod issuers;
 mod limits;
+mod mtls;
 mod proofs;
 mod report;
 mod settings;
@@ -19,8 +20,10 @@ mod shape;
 mod show;
 mod tls;
 mod units;
+mod workloads;
 
 pub use limits::LimitsConfig;
+pub use mtls::{MtlsConfig, MtlsRequired, ProxyConfig};
 pub use report::{Finding, Report};
 pub use settings::{
     AuditConfig, AuthorityConfig, ClientConfig, Config, CustodyConfig, DpopConfig, DpopNonce, DpopRequired,
@@ -30,6 +33,7 @@ pub use settings::{
 };
 pub use shape::{json_schema, reference_page};
 pub use show::Shown;
+pub use workloads::TrustDomainConfig;
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,10 @@ use portcullis_guard::{CallsOfToken, Rate, Serves, ToolSeal};
 use super::build::Builder;
 use super::document::read;
 use super::limits::LimitsConfig;
+use super::mtls::{MtlsConfig, MtlsRequired};
 use super::report::Report;
 use super::shape::DOCUMENT;
+use super::workloads::TrustDomainConfig;
 use crate::custody::MasterKeySource;
 use crate::ephemeral::{self, RedisUrl};
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub gateway: Option<GatewayConfig>,
     /// `[[issuers]]`
     pub issuers: Vec<IssuerConfig>,
+    /// `[[trust_domains]]`
+    pub trust_domains: Vec<TrustDomainConfig>,
     /// `[[servers]]`
     pub servers: Vec<ServerConfig>,
     /// `[policy]`
@@ -45,6 +49,8 @@ pub struct Config {
     pub ephemeral: EphemeralConfig,
     /// `[dpop]`
     pub dpop: DpopConfig,
+    /// `[mtls]`
+    pub mtls: Option<MtlsConfig>,
     /// `[authority]`
     pub authority: Option<AuthorityConfig>,
 }
@@ -175,6 +181,8 @@ pub struct ServerConfig {
     pub rates: Vec<(ToolName, Option<Rate>)>,
     /// Which proofs its callers give.
     pub dpop: DpopRule,
+    /// Which of its callers have a client certificate.
+    pub mtls: MtlsRequired,
 }
 
 /// `[dpop]`
@@ -433,6 +441,15 @@ impl Config {
                 files.push(file);
             }
         }
+        files.extend(
+            self.trust_domains
+                .iter()
+                .map(|domain| domain.bundle_file.as_path()),
+        );
+        if let Some(mtls) = &self.mtls {
+            let named = mtls.client_ca_files.iter().chain(&mtls.crl_files);
+            files.extend(named.map(PathBuf::as_path));
+        }
         for tls in self.listeners() {
             files.extend([tls.certificate_file.as_path(), tls.key_file.as_path()]);
         }
@@ -486,6 +503,13 @@ impl Config {
         for tls in gateway.chain(authority) {
             join(&mut tls.certificate_file);
             join(&mut tls.key_file);
+        }
+        for domain in &mut self.trust_domains {
+            join(&mut domain.bundle_file);
+        }
+        if let Some(mtls) = &mut self.mtls {
+            mtls.client_ca_files.iter_mut().for_each(join);
+            mtls.crl_files.iter_mut().for_each(join);
         }
         self.policy.files.iter_mut().for_each(join);
         if let Some(audit) = &mut self.audit {

@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 mod issuers;
 mod keys;
 mod limits;
+mod mtls;
 mod proofs;
 mod seal;
 mod tls;
+mod workloads;
 
 /// Largest number that a key may have.
 pub(super) const COUNT: usize = 1_000_000;
@@ -80,6 +82,9 @@ pub(super) struct Section {
 
 pub(super) const DPOP_REQUIRED: &[&str] = &["bound-tokens", "always"];
 pub(super) const DPOP_NONCE: &[&str] = &["never", "always"];
+pub(super) const MTLS_REQUIRED: &[&str] = &["bound-tokens", "always", "either"];
+pub(super) const PROXY_FORMS: &[&str] = &["client-cert", "x-forwarded-client-cert", "escaped-pem"];
+pub(super) const SELF_SIGNED: &[&str] = &["refuse", "bind"];
 pub(super) const CLEAR: &[&str] = &["refuse", "allow"];
 pub(super) const SESSION_CIPHERS: &[&str] = &["A256GCM", "C20P"];
 pub(super) const EFFECTS: &[&str] = &["read", "write", "irreversible"];
@@ -202,6 +207,7 @@ pub(super) const DOCUMENT: Section = once(
             &[tls::OF_LISTENER, seal::SESSIONS],
         ),
         issuers::SECTION,
+        workloads::SECTION,
         many(
             "servers",
             "An MCP server to guard.",
@@ -270,6 +276,7 @@ pub(super) const DOCUMENT: Section = once(
                     &[seal::SECTION],
                 ),
                 proofs::OF_SERVER,
+                mtls::OF_SERVER,
             ],
         ),
         once(
@@ -292,6 +299,7 @@ pub(super) const DOCUMENT: Section = once(
             &[],
         ),
         proofs::DPOP,
+        mtls::MTLS,
         limits::SECTION,
         once(
             "audit",

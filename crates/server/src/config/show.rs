@@ -70,9 +70,11 @@ fn without_password(value: Value) -> Value {
     }
 }
 
-/// Whether a section of the document is absent and means something all the same.
+/// Whether a section of the document is absent and means something all the same. With `[mtls]` clients are asked for
+/// certificates, whatever it says, and without it they are not.
 fn is_usual(node: &Node, section: &Section, inner: &Section) -> bool {
     section.name.is_empty()
+        && inner.name != "mtls"
         && inner.times == Times::Once
         && node.one(inner.name).is_none()
         && inner.keys.iter().all(|key| key.need != Need::Required)

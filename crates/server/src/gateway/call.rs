@@ -7,15 +7,17 @@ use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use portcullis_guard::exchange::{self, Exchange, Forwarded, Sent};
+use portcullis_guard::{Connection, ShownCertificate};
 
 use super::upstream::Upstream;
-use crate::http::Peer;
+use crate::http::{Peer, Shown, TrustedProxy};
 
 /// One MCP endpoint, and the server behind it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) exchange: Exchange,
     pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) proxy: Option<Arc<TrustedProxy>>,
 }
 
 impl Entry {
@@ -28,22 +30,39 @@ impl Entry {
                 Ok(response.map(exchange::Body::new))
             })
         };
-        let (peer, request) = (peer(&request), request.map(boxed));
+        let (from, request) = (connection(&request, self.proxy.as_deref()), request.map(boxed));
         self.exchange
-            .serve(peer, request, upstream.credential(), send)
+            .serve(from, request, upstream.credential(), send)
             .await
             .map(Body::new)
     }
 }
 
-/// What is asked of sealed sessions.
-pub(super) async fn seal_session(exchange: &Exchange, request: Request<Body>) -> Response<Body> {
-    let (peer, request) = (peer(&request), request.map(boxed));
-    exchange.seal_session(peer, request).await.map(Body::new)
+/// Where sealed sessions are agreed on.
+#[derive(Debug)]
+pub(super) struct Below {
+    pub(super) exchange: Exchange,
+    pub(super) proxy: Option<Arc<TrustedProxy>>,
 }
 
-fn peer(request: &Request<Body>) -> Option<std::net::IpAddr> {
-    request.extensions().get::<Peer>().map(|peer| peer.0)
+impl Below {
+    /// What is asked of sealed sessions.
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (from, request) = (connection(&request, self.proxy.as_deref()), request.map(boxed));
+        self.exchange.seal_session(from, request).await.map(Body::new)
+    }
+}
+
+fn connection(request: &Request<Body>, proxy: Option<&TrustedProxy>) -> Connection {
+    let extensions = request.extensions();
+    let peer = extensions.get::<Peer>().map(|peer| peer.0);
+    let shown = extensions.get::<Shown>().map(|Shown(certificate)| certificate);
+    let certificate = match (proxy, shown) {
+        (Some(proxy), _) => proxy.certificate(peer, shown, request.headers()),
+        (None, Some(certificate)) => ShownCertificate::Held(Arc::clone(certificate)),
+        (None, None) => ShownCertificate::Absent,
+    };
+    Connection { peer, certificate }
 }
 
 fn boxed(body: Body) -> exchange::Body {

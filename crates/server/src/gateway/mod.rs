@@ -33,8 +33,8 @@ use portcullis_guard::{Endpoint, Guard, Reason, Refusal, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::custody::Keyring;
-use crate::http::{JwksCounts, JwksPage};
-use call::Entry;
+use crate::http::{JwksCounts, JwksPage, TrustedProxy};
+use call::{Below, Entry};
 use catalogue::Catalogue;
 use upstream::Upstream;
 
@@ -73,6 +73,8 @@ pub struct Settings {
     pub streams: usize,
     /// What `/readyz` asks.
     pub readiness: Arc<dyn Readiness>,
+    /// The proxy that hands on client certificates, where there is one.
+    pub proxy: Option<Arc<TrustedProxy>>,
 }
 
 /// The gateway, ready to be served.
@@ -152,10 +154,14 @@ impl Gateway {
                     ),
                 };
                 // Called at an address of its own, which is what proofs for it name.
-                let below = Arc::new(exchange.at(exchange.endpoint().below(SEAL)));
+                let below = Arc::new(Below {
+                    exchange: exchange.at(exchange.endpoint().below(SEAL)),
+                    proxy: settings.proxy.clone(),
+                });
                 first.get_or_insert_with(|| exchange.clone());
                 let entry = Arc::new(Entry {
                     exchange,
+                    proxy: settings.proxy.clone(),
                     upstream: Arc::clone(&server.upstream),
                 });
                 let guarded = any(move |request: Request<Body>| {
@@ -170,7 +176,7 @@ impl Gateway {
                 {
                     let agreeing = any(move |request: Request<Body>| {
                         let below = Arc::clone(&below);
-                        async move { call::seal_session(&below, request).await }
+                        async move { below.answer(request).await }
                     });
                     router = router.route(&format!("{}{SEAL}", address.path), agreeing);
                 }

@@ -21,8 +21,8 @@ use tower::Service as _;
 
 use super::host::misdirected;
 use super::preface::Prompt;
-use super::{Limits, Peer};
-use crate::tls::{Protocol, Tls};
+use super::{Limits, Peer, Shown};
+use crate::tls::{Protocol, Sender, Tls};
 
 /// RFC 9112 §6.3: a request with a coding and a length is answered, and its connection closed, since whoever is in between may have
 /// gone by the length. The library drops the length and does not say that there was one, so a coding alone is enough.
@@ -54,7 +54,8 @@ impl Connections {
 
     /// A connection in clear.
     pub(super) async fn plain(&self, stream: TcpStream, peer: IpAddr, watcher: Watcher) {
-        self.converse(stream, &self.either, peer, None, watcher).await;
+        self.converse(stream, &self.either, peer, Session::default(), watcher)
+            .await;
     }
 
     /// A connection in TLS. Whoever does not finish the handshake in time, or while the listener still listens, is gone.
@@ -71,8 +72,11 @@ impl Connections {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
         };
-        let asked_for: Option<Arc<str>> = secured.server_name.map(Arc::from);
-        self.converse(secured.stream, builder, peer, asked_for, watcher)
+        let session = Session {
+            asked_for: secured.server_name.map(Arc::from),
+            sender: secured.sender.map(Arc::new),
+        };
+        self.converse(secured.stream, builder, peer, session, watcher)
             .await;
     }
 
@@ -81,22 +85,26 @@ impl Connections {
         stream: S,
         builder: &Builder<TokioExecutor>,
         peer: IpAddr,
-        asked_for: Option<Arc<str>>,
+        session: Session,
         watcher: Watcher,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let router = self.router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let is_ours = asked_for.as_deref().is_none_or(|name| is_for(name, &request));
             request.extensions_mut().insert(Peer(peer));
+            let admitted = session.admit(&mut request);
+            let last = request.headers().contains_key(TRANSFER_ENCODING);
             let answer = router.clone().call(request.map(Body::new));
             async move {
-                if is_ours {
-                    answer.await
-                } else {
-                    Ok::<Response<Body>, Infallible>(misdirected())
+                let mut response = match admitted? {
+                    Admission::Ours => answer.await.unwrap_or_else(|never: Infallible| match never {}),
+                    Admission::Misdirected => misdirected(),
+                };
+                if last {
+                    response.headers_mut().insert(CONNECTION, CLOSE);
                 }
+                Ok::<Response<Body>, rustls::Error>(response)
             }
         });
         let stream = TokioIo::new(Prompt::new(stream, self.limits.first_bytes));
@@ -104,6 +112,35 @@ impl Connections {
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended");
         }
+    }
+}
+
+/// What was agreed in the handshake of a connection; nothing, in clear.
+#[derive(Default)]
+struct Session {
+    asked_for: Option<Arc<str>>,
+    sender: Option<Arc<Sender>>,
+}
+
+/// Whether a request may have what its connection has.
+enum Admission {
+    Ours,
+    Misdirected,
+}
+
+impl Session {
+    /// Gives the request the certificate of the connection. When that is not taken any more the connection ends, and the next
+    /// handshake says why.
+    fn admit(&self, request: &mut Request<Incoming>) -> Result<Admission, rustls::Error> {
+        if let Some(sender) = &self.sender {
+            let certificate = sender.certificate()?;
+            request.extensions_mut().insert(Shown(certificate));
+        }
+        let ours = self.asked_for.as_deref().is_none_or(|name| is_for(name, request));
+        Ok(match ours {
+            true => Admission::Ours,
+            false => Admission::Misdirected,
+        })
     }
 }
 
@@ -115,7 +152,8 @@ fn is_for(server_name: &str, request: &Request<Incoming>) -> bool {
     let named = named.map(|host| Authority::try_from(host.as_bytes()).ok());
     let target = request.uri().authority().cloned().map(Some);
     named.chain(target).all(|host| {
-        host.is_some_and(|host| {
+        // What is no name at all is for that rule, too.
+        host.is_none_or(|host| {
             let host = host.host();
             host.strip_suffix('.')
                 .unwrap_or(host)

@@ -11,6 +11,7 @@ mod host;
 mod jwks;
 mod peers;
 mod preface;
+mod proxy;
 mod throttle;
 
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
-use portcullis_guard::network;
+use portcullis_guard::{ClientCertificate, network};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -35,11 +36,17 @@ pub use descriptors::raise_descriptors;
 pub use host::guard_host;
 pub use jwks::JwksCounts;
 pub(crate) use jwks::JwksPage;
+pub use proxy::{Addresses, InvalidAddresses, ProxyForm, ProxyRule, TrustedProxy};
 pub(crate) use throttle::{Network, Throttle};
 
 /// The address at the other end of a request's connection. An extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// The client certificate of a request's connection, whose key the client holds. An extension of those requests that have
+/// one.
+#[derive(Clone, Debug)]
+pub struct Shown(pub Arc<ClientCertificate>);
 
 /// Many agents of one machine, or of one office, are no attack.
 const PER_PEER_AT_LEAST: usize = 256;

@@ -272,3 +272,83 @@ async fn a_listener_answers_under_its_own_name_only() {
         }
     }
 }
+
+/// TLS with a certificate of the test's own.
+fn tls(name: &str) -> Arc<Tls> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = std::env::temp_dir().join(format!("portcullis-http-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate_file, key_file) = (folder.join("c.pem"), folder.join("k.pem"));
+    std::fs::write(&certificate_file, pair.cert.pem()).unwrap();
+    std::fs::write(&key_file, pair.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let tls = Tls::open(crate::tls::Settings {
+        certificate_file,
+        key_file,
+        clients: None,
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    tls.unwrap()
+}
+
+#[tokio::test]
+async fn handshakes_are_bounded_in_time_and_count_from_before_they_begin() {
+    let limits = Limits {
+        first_bytes: Duration::from_millis(20),
+        handshake: Duration::from_millis(40),
+        connections_per_peer: 1,
+        drain: Duration::from_secs(60),
+        ..LIMITS
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let router = Router::new().route("/", get(async || "ok"));
+    let serving = tokio::spawn(serve(
+        Listener::secured(listener, tls("bounds")),
+        router,
+        limits,
+        async {
+            stopped.await.unwrap();
+        },
+    ));
+    // Nothing; the beginning of a ClientHello that says it is long; one that is no TLS.
+    let beginning = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 60]].concat();
+    for bytes in [&b""[..], &beginning, GET] {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut other = TcpStream::connect(at).await.unwrap();
+        assert_eq!(other.read(&mut [0; 8]).await.unwrap_or(0), 0, "it counts already");
+        tokio::io::copy(&mut stream, &mut tokio::io::sink())
+            .await
+            .unwrap_or(0);
+    }
+    // Whoever is in the middle of one does not keep the listener from ending.
+    let limits = Limits {
+        handshake: Duration::from_secs(60),
+        first_bytes: Duration::from_secs(60),
+        ..limits
+    };
+    stop.send(()).unwrap();
+    assert_eq!(serving.await.unwrap(), Drained::Clean);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let router = Router::new();
+    let serving = tokio::spawn(serve(
+        Listener::secured(listener, tls("end")),
+        router,
+        limits,
+        async {
+            stopped.await.unwrap();
+        },
+    ));
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(&beginning).await.unwrap();
+    // It was taken: one more of this address is not.
+    let mut other = TcpStream::connect(at).await.unwrap();
+    assert_eq!(other.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    stop.send(()).unwrap();
+    assert_eq!(serving.await.unwrap(), Drained::Clean);
+}

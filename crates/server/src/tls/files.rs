@@ -42,8 +42,16 @@ pub(super) struct Followed<T> {
     files: Vec<(PathBuf, Readers)>,
     make: Make<T>,
     current: ArcSwap<T>,
-    /// A digest of the files, as they were looked at last.
-    seen: Mutex<[u8; 32]>,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look found.
+#[derive(Default)]
+struct Seen {
+    /// A digest of the files.
+    digest: [u8; 32],
+    /// What was wrong with them.
+    problem: Option<String>,
 }
 
 impl<T: Send + Sync + 'static> Followed<T> {
@@ -55,7 +63,10 @@ impl<T: Send + Sync + 'static> Followed<T> {
         let contents = read(&files)?;
         Ok(Self {
             current: ArcSwap::from_pointee(make(&contents)?),
-            seen: Mutex::new(digest(&contents)),
+            seen: Mutex::new(Seen {
+                digest: digest(&contents),
+                problem: None,
+            }),
             files,
             make,
         })
@@ -86,25 +97,30 @@ impl<T: Send + Sync + 'static> Followed<T> {
             let paths = self.files.iter().map(|(path, _)| path.display().to_string());
             paths.collect::<Vec<_>>().join(", ")
         };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let made = read(&self.files).and_then(|contents| {
             let digest = digest(&contents);
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == digest {
+            if seen.digest == digest && seen.problem.is_none() {
                 return Ok(None);
             }
-            // What is wrong is told once, and tried again when the files change again.
-            *seen = digest;
+            seen.digest = digest;
             (self.make)(&contents).map(Some)
         });
         match made {
             Ok(None) => {}
             Ok(Some(made)) => {
                 self.current.store(Arc::new(made));
+                seen.problem = None;
                 tracing::info!(files = named(), "files were renewed, and are in use");
             }
+            // Told once, and tried again each time: what was half written is whole a moment later.
             Err(error) => {
-                let hint = error.hint();
-                tracing::error!(files = named(), %error, hint, "files were renewed and cannot be used; what was read before stays in use");
+                let problem = error.to_string();
+                if seen.problem.as_ref() != Some(&problem) {
+                    let hint = error.hint();
+                    tracing::error!(files = named(), %error, hint, "files were renewed and cannot be used; what was read before stays in use");
+                }
+                seen.problem = Some(problem);
             }
         }
     }
@@ -166,4 +182,68 @@ fn digest(contents: &[Contents]) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own, gone afterwards.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("portcullis-tls-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn followed(path: &Path) -> Result<Followed<String>, TlsError> {
+        let make = |contents: &[Contents]| match contents {
+            [only] if !only.bytes.is_empty() => Ok(String::from_utf8_lossy(&only.bytes).into_owned()),
+            _ => Err(TlsError::Library("empty".to_owned())),
+        };
+        Followed::open(vec![(path.to_owned(), Readers::Anyone)], Box::new(make))
+    }
+
+    #[test]
+    fn what_cannot_be_used_leaves_what_there_was_and_is_tried_again() {
+        let folder = Folder::new("followed");
+        let path = folder.0.join("file");
+        assert!(followed(&path).is_err());
+        fs::write(&path, "one").unwrap();
+        let followed = followed(&path).unwrap();
+        let first = followed.current();
+        followed.look();
+        assert!(Arc::ptr_eq(&first, &followed.current()), "nothing changed");
+        for broken in ["", "two"] {
+            fs::write(&path, broken).unwrap();
+            if broken == "two" {
+                fs::remove_file(&path).unwrap();
+            }
+            followed.look();
+            assert!(Arc::ptr_eq(&first, &followed.current()), "{broken:?}");
+        }
+        // The same as before the trouble: used again, since it was not before.
+        fs::write(&path, "two").unwrap();
+        followed.look();
+        assert_eq!(*followed.current(), "two");
+    }
+
+    #[test]
+    fn a_file_at_the_limit_and_one_past_it() {
+        let folder = Folder::new("limit");
+        let path = folder.0.join("file");
+        fs::write(&path, vec![b'a'; FILE_BYTES]).unwrap();
+        assert!(followed(&path).is_ok());
+        fs::write(&path, vec![b'a'; FILE_BYTES + 1]).unwrap();
+        assert!(matches!(followed(&path), Err(TlsError::TooLarge { .. })));
+    }
 }

@@ -1,12 +1,13 @@
-//! TLS of listeners: the certificate that is shown, and handshakes.
+//! TLS of listeners: the certificate that is shown, those that clients show, and handshakes.
 //!
-//! Takes: files in PEM, accepted sockets. Gives: a connection of which the handshake held, and what was agreed in it.
-//! May use: the file system, the TLS library. Never: speaks HTTP, fetches what a certificate names, goes on with a half of a
-//! renewed pair.
+//! Takes: files in PEM, revocation lists, SPIFFE bundles, accepted sockets. Gives: a connection of which the handshake held,
+//! what was agreed in it, and the client certificate of whose key it was shown that the client holds it. May use: the file
+//! system, the TLS library. Never: speaks HTTP, fetches what a certificate names, goes on with a half of a renewed pair.
 //!
 //! TLS 1.2 with extended master secrets, and TLS 1.3 (RFC 9325); the cipher suites are the library's, all of them with
 //! forward secrecy.
 
+mod clients;
 mod files;
 mod own;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use portcullis_core::fault::Fault;
+use portcullis_core::identity::InvalidBundle;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ServerSessionMemoryCache;
@@ -25,7 +27,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use clients::{Asking, Trust};
 use files::Followed;
+
+pub(crate) use clients::Sender;
+pub use clients::{ClientSettings, Clients, SelfSigned};
 
 /// Sessions that can be resumed at one time. Each may hold its client's chain, of at most 64 KiB.
 const SESSIONS: usize = 1_024;
@@ -40,12 +46,15 @@ pub struct Settings {
     pub certificate_file: PathBuf,
     /// Its private key, readable by its owner alone.
     pub key_file: PathBuf,
+    /// What judges client certificates. Without it, clients are not asked for one.
+    pub clients: Option<Arc<Clients>>,
 }
 
 /// Makes handshakes, always with the files as they are now: a renewed certificate is in use within seconds.
 pub struct Tls {
     provider: Arc<CryptoProvider>,
     own: Arc<Followed<CertifiedKey>>,
+    clients: Option<Arc<Clients>>,
     built: ArcSwap<Built>,
 }
 
@@ -53,6 +62,7 @@ pub struct Tls {
 /// that was agreed on under other files.
 struct Built {
     own: Arc<CertifiedKey>,
+    trust: Option<Arc<Trust>>,
     config: Arc<ServerConfig>,
 }
 
@@ -73,6 +83,8 @@ pub(crate) struct Secured<S> {
     pub(crate) protocol: Protocol,
     /// The name that the client asked for (RFC 6066 §3), in lower case.
     pub(crate) server_name: Option<Box<str>>,
+    /// The certificate that the client showed.
+    pub(crate) sender: Option<Sender>,
 }
 
 impl Tls {
@@ -87,16 +99,18 @@ impl Tls {
             settings.key_file,
             Arc::clone(&provider),
         )?;
-        let built = Built::new(own.current(), &provider)?;
+        let trust = settings.clients.as_deref().map(Clients::trust);
+        let built = Built::new(own.current(), trust, &provider)?;
         Ok(Arc::new(Self {
+            clients: settings.clients,
             built: ArcSwap::from_pointee(built),
             own: Arc::new(own),
             provider,
         }))
     }
 
-    /// Follows the files until `stop`, on the current runtime. Ones that cannot be used are told of in the log, and what
-    /// was read before stays in use.
+    /// Follows the files of the listener's own certificate until `stop`, on the current runtime. Ones that cannot be used are
+    /// told of in the log, and what was read before stays in use.
     pub fn follow(&self, stop: CancellationToken) {
         Arc::clone(&self.own).follow(stop);
     }
@@ -116,7 +130,12 @@ impl Tls {
         let server_name = session
             .server_name()
             .map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
+        let sender = match (&self.clients, session.peer_certificates()) {
+            (Some(clients), Some(chain)) => Some(Sender::new(clients, chain).map_err(io::Error::other)?),
+            (None, _) | (_, None) => None,
+        };
         Ok(Secured {
+            sender,
             stream,
             protocol,
             server_name,
@@ -125,10 +144,16 @@ impl Tls {
 
     fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let (built, own) = (self.built.load(), self.own.current());
-        if Arc::ptr_eq(&built.own, &own) {
+        let trust = self.clients.as_deref().map(Clients::trust);
+        let same_trust = match (&built.trust, &trust) {
+            (None, None) => true,
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if same_trust && Arc::ptr_eq(&built.own, &own) {
             return Ok(Arc::clone(&built.config));
         }
-        let built = Built::new(own, &self.provider)?;
+        let built = Built::new(own, trust, &self.provider)?;
         let config = Arc::clone(&built.config);
         self.built.store(Arc::new(built));
         Ok(config)
@@ -136,19 +161,28 @@ impl Tls {
 }
 
 impl Built {
-    fn new(own: Arc<CertifiedKey>, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    fn new(
+        own: Arc<CertifiedKey>,
+        trust: Option<Arc<Trust>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
         let library = |error: rustls::Error| TlsError::Library(error.to_string());
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        let config = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(library)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&own))));
+            .map_err(library)?;
+        let config = match &trust {
+            None => config.with_no_client_auth(),
+            Some(trust) => config.with_client_cert_verifier(Arc::new(Asking(Arc::clone(trust)))),
+        };
+        let shown = SingleCertAndKey::from(CertifiedKey::clone(&own));
+        let mut config = config.with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
         // RFC 7627, RFC 9325 §3.5.
         config.require_ems = true;
         Ok(Self {
             own,
+            trust,
             config: Arc::new(config),
         })
     }
@@ -201,6 +235,14 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+    /// Not a trust domain's bundle.
+    #[error("{}: {error}", path.display())]
+    Bundle {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: InvalidBundle,
+    },
     /// The TLS library refuses, for a reason that no file explains.
     #[error("the TLS library refuses: {0}")]
     Library(String),
@@ -215,7 +257,8 @@ impl TlsError {
             | Self::Exposed { .. }
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
-            | Self::OtherKey { .. } => Fault::Operator,
+            | Self::OtherKey { .. }
+            | Self::Bundle { .. } => Fault::Operator,
             Self::Library(_) => Fault::Bug,
         }
     }
@@ -230,6 +273,10 @@ impl TlsError {
             Self::Malformed { wanted, .. } => format!("write {wanted} into this file"),
             Self::OtherKey { .. } => {
                 "name the two files that belong together: the certificate file begins with the server's own certificate"
+                    .to_owned()
+            }
+            Self::Bundle { .. } => {
+                "write the domain's bundle into this file, as `spire-server bundle show -format spiffe` prints it"
                     .to_owned()
             }
             Self::Library(_) => "report this".to_owned(),

@@ -34,6 +34,7 @@ fn decision() -> Event {
         token: Some(TokenHash::of(&TokenId::parse("abc").unwrap())),
         arguments: None::<KeyedDigest>,
         confirmation: Some("bearer"),
+        certificate: None,
         status: 403,
         era: Some("modern"),
         peer: Some("127.0.0.1".to_owned()),

@@ -389,7 +389,7 @@ fn asked_of(tokens: TokenProfile, answer: &str) -> Result<VerifiedIdentity, Fail
         &resource,
         UnixTime::from_secs(NOW),
     );
-    Arc::new(vouched?).confirm(None)
+    Arc::new(vouched?).confirm(None, None)
 }
 
 fn active() -> Value {

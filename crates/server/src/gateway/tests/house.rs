@@ -214,6 +214,7 @@ impl House {
             stream_silence,
             streams: portcullis_guard::STREAMS,
             readiness: Arc::<AuditLog>::clone(&log),
+            proxy: None,
         };
         let gateway = Gateway::new(settings, guard, Arc::clone(&keyring), stop.clone()).unwrap();
         let never = std::future::pending::<()>;
