@@ -39,6 +39,7 @@ const HOUSES: &[House] = &[
             ("bridge", &["wire"]),
             ("audit", &[]),
             ("revocation", &["audit"]),
+            ("signals", &["revocation"]),
             ("oauth", &["wire"]),
             ("keys", &[]),
             ("seal", &[]),
@@ -56,6 +57,7 @@ const HOUSES: &[House] = &[
             // Reads a password where custody reads its secrets.
             ("ephemeral", &["custody"]),
             ("revocation", &["store", "custody"]),
+            ("signals", &["http", "revocation"]),
             ("gateway", &["http", "tls", "store", "custody", "sink"]),
             ("authority", &["http", "store", "custody", "sink", "revocation"]),
             // Says where a master key, a Redis, certificates and a proxy are in the words of the rooms that use them.

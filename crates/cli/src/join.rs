@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use portcullis_core::audit::{DigestKey, Event, System};
 use portcullis_core::forward::UpstreamCredential;
 use portcullis_core::ids::{Issuer, ServerName, ToolName};
@@ -42,7 +43,7 @@ use crate::failure::Failure;
 use crate::issuers::Issuers;
 use crate::revocations::Followed;
 use crate::senders::senders;
-use crate::{limits, revocations, rings, senders};
+use crate::{limits, revocations, rings, senders, signals};
 
 /// Longest wait for a whole request body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -206,6 +207,7 @@ impl std::fmt::Debug for Needs {
 pub(crate) struct GatewayParts {
     pub(crate) gateway: Gateway,
     pub(crate) guard: Arc<Guard>,
+    signals: Router,
     spawned: Vec<Arc<StdioUpstream>>,
 }
 
@@ -217,6 +219,11 @@ pub(crate) struct Replaceable {
 }
 
 impl GatewayParts {
+    /// What callers and transmitters reach.
+    pub(crate) fn router(&self) -> Router {
+        self.gateway.router().merge(self.signals.clone())
+    }
+
     /// After the last connection is gone: outcomes go on record, spawned servers end.
     pub(crate) async fn finish(self) {
         self.guard.drained().await;
@@ -239,7 +246,9 @@ pub(crate) async fn gateway(
         .map_err(cannot("derive a key"))?;
     let issuers = Issuers::of(config, None, world)?;
     let followed = revocations::follow(config, world, issuers.trusted())?;
-    let revoked = world.revocations(config).await?.revocations().clone();
+    let follower = world.revocations(config).await?;
+    let signals = signals::router(config, world, follower)?;
+    let revoked = follower.revocations().clone();
     let guard = Guard::new(
         portcullis_guard::Settings {
             public_host: PublicHost::of(&settings.public_url, settings.origins.clone())
@@ -325,6 +334,7 @@ pub(crate) async fn gateway(
     let parts = GatewayParts {
         gateway,
         guard,
+        signals,
         spawned,
     };
     Ok((parts, Replaceable { issuers, followed }))

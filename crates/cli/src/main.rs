@@ -21,6 +21,7 @@ mod rings;
 mod seal;
 mod senders;
 mod serve;
+mod signals;
 mod up;
 
 use std::io::Write as _;

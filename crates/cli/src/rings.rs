@@ -53,6 +53,7 @@ pub(crate) fn of_home(home: &Home) -> Config {
     Config {
         gateway: None,
         issuers: Vec::new(),
+        signals: Vec::new(),
         servers: Vec::new(),
         policy: PolicyConfig::default(),
         limits: LimitsConfig::default(),

@@ -83,7 +83,7 @@ pub(crate) async fn gateway(args: &Args) -> Result<ExitCode, Failure> {
     ))?;
     let drained = serve(
         listener,
-        parts.gateway.router(),
+        parts.router(),
         limits,
         world.stop.clone().cancelled_owned(),
     )

@@ -161,7 +161,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, Failure> {
         limits,
         stop(),
     ));
-    let gateway = serve(listeners.gateway, parts.gateway.router(), limits, stop());
+    let gateway = serve(listeners.gateway, parts.router(), limits, stop());
 
     let shown = Shown {
         urls: &urls,
@@ -315,6 +315,7 @@ fn configuration(home: &Home, urls: &Urls, server: ServerConfig) -> Result<Confi
             introspection: None,
         }],
         trust_domains: Vec::new(),
+        signals: Vec::new(),
         policy: PolicyConfig::default(),
         // Its callers are programs of one person's, and what they may ask for is not shared with others.
         limits: LimitsConfig {

@@ -28,5 +28,6 @@ pub mod random;
 pub mod revocation;
 pub mod seal;
 pub mod secret;
+pub mod signals;
 pub mod time;
 pub mod wire;

@@ -9,6 +9,7 @@ pub mod ephemeral;
 pub mod gateway;
 pub mod http;
 pub mod revocation;
+pub mod signals;
 pub mod sink;
 pub mod store;
 pub mod tls;

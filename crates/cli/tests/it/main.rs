@@ -30,6 +30,7 @@ mod seal;
 mod sealed;
 mod secrecy;
 mod secured;
+mod signals;
 mod streaming;
 mod tls;
 mod upstreams;

@@ -5,6 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::signal::Signal;
 use super::{KeyedDigest, TokenHash};
 use crate::fault::Fault;
 use crate::ids::ScopeSet;
@@ -31,6 +32,8 @@ pub enum Event {
     KeyUse(KeyUse),
     /// Something was revoked, or a revocation was lifted.
     Revocation(Box<Revocation>),
+    /// A transmitter of security events delivered one.
+    Signal(Box<Signal>),
     /// Further refusals for the same reason were counted.
     Refusals(Refusals),
     /// The process itself: start, stop, keys, repairs.
@@ -51,6 +54,7 @@ impl Event {
             Self::KeyTransition(_) => "key_transition",
             Self::KeyUse(_) => "key_use",
             Self::Revocation(_) => "revocation",
+            Self::Signal(_) => "signal",
             Self::Refusals(_) => "refusals",
             Self::System(_) => "system",
         }
@@ -398,13 +402,13 @@ macro_rules! event_from {
     };
 }
 
-event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, Revocation in Box, Refusals, System);
+event_from!(Decision in Box, Outcome, Login, Consent in Box, Registration, Token in Box, KeyTransition, KeyUse, Revocation in Box, Signal in Box, Refusals, System);
 
 fn is_zero(status: &u16) -> bool {
     *status == 0
 }
 
-fn fault<S: Serializer>(fault: &Option<Fault>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn fault<S: Serializer>(fault: &Option<Fault>, serializer: S) -> Result<S::Ok, S::Error> {
     match fault {
         Some(fault) => serializer.serialize_str(fault.as_str()),
         None => serializer.serialize_none(),
@@ -528,6 +532,17 @@ mod tests {
                 }),
                 server: some("s"),
                 target: some("t"),
+                peer: some("p"),
+            }
+            .into(),
+            Signal {
+                transmitter: "t".to_owned(),
+                set: some("t").map(|id| TokenHash::of(&TokenId::parse(&id).unwrap())),
+                events: vec!["session-revoked"],
+                revoked: 1,
+                state: some("s"),
+                result: "signal.type",
+                fault: Some(Fault::Peer),
                 peer: some("p"),
             }
             .into(),

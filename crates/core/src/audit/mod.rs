@@ -10,6 +10,7 @@
 mod chain;
 mod digest;
 mod event;
+mod signal;
 
 pub use chain::{Broken, Chain, Defect, LINE_BYTES, Summary, Unrecordable, Verifier};
 pub use digest::{DigestKey, KeyedDigest, TokenHash};
@@ -17,3 +18,4 @@ pub use event::{
     Actor, Consent, Decision, Ending, Event, KeyTransition, KeyUse, Login, Outcome, Refusals, RegisteredBy,
     Registration, Revocation, System, Token, TokenResult, Verdict,
 };
+pub use signal::Signal;

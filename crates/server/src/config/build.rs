@@ -44,6 +44,7 @@ impl Builder<'_> {
             gateway: node.one("gateway").and_then(|node| self.gateway(node)),
             issuers: self.issuers(node),
             trust_domains: self.trust_domains(node),
+            signals: self.signals(node),
             policy: node
                 .one("policy")
                 .map(|node| self.policy(node))

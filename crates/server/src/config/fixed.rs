@@ -4,7 +4,7 @@ use super::settings::{Config, ServerConfig};
 
 impl Config {
     /// The sections that differ from those of `running` in what a gateway uses from its start to its end: addresses, servers and how
-    /// they are reached, sealed fields, bounds of connections, bodies and streams, keys and logs. Without any, this configuration can take
+    /// they are reached, transmitters of security events, sealed fields, bounds of connections, bodies and streams, keys and logs. Without any, this configuration can take
     /// the place of that one. Sections of other roles do not count.
     #[must_use]
     pub fn cannot_replace(&self, running: &Self) -> Vec<&'static str> {
@@ -21,6 +21,7 @@ impl Config {
         [
             ("gateway", self.gateway == running.gateway),
             ("servers", servers(self) == servers(running)),
+            ("signals", self.signals == running.signals),
             ("limits", bounds(self) == bounds(running)),
             ("audit", self.audit == running.audit),
             ("keys", self.keys == running.keys),

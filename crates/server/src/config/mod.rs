@@ -18,6 +18,7 @@ mod report;
 mod settings;
 mod shape;
 mod show;
+mod signals;
 mod tls;
 mod units;
 mod workloads;
@@ -33,6 +34,7 @@ pub use settings::{
 };
 pub use shape::{json_schema, reference_page};
 pub use show::Shown;
+pub use signals::SignalsConfig;
 pub use workloads::TrustDomainConfig;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::limits::LimitsConfig;
 use super::mtls::{MtlsConfig, MtlsRequired};
 use super::report::Report;
 use super::shape::DOCUMENT;
+use super::signals::SignalsConfig;
 use super::workloads::TrustDomainConfig;
 use crate::custody::MasterKeySource;
 use crate::ephemeral::{self, RedisUrl};
@@ -33,6 +34,8 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// `[[trust_domains]]`
     pub trust_domains: Vec<TrustDomainConfig>,
+    /// `[[signals]]`
+    pub signals: Vec<SignalsConfig>,
     /// `[[servers]]`
     pub servers: Vec<ServerConfig>,
     /// `[policy]`
@@ -436,6 +439,12 @@ impl Config {
             .iter()
             .filter_map(|issuer| issuer.introspection.as_ref());
         files.extend(asked.map(|introspection| introspection.client_secret_file.as_path()));
+        for signals in &self.signals {
+            files.extend(signals.jwks_file.as_deref());
+            if let SecretFrom::File(file) = &signals.bearer {
+                files.push(file);
+            }
+        }
         for server in &self.servers {
             if let Some(SecretFrom::File(file)) = &server.credential {
                 files.push(file);
@@ -488,6 +497,12 @@ impl Config {
             issuer.jwks_file.iter_mut().for_each(join);
             if let Some(introspection) = &mut issuer.introspection {
                 join(&mut introspection.client_secret_file);
+            }
+        }
+        for signals in &mut self.signals {
+            signals.jwks_file.iter_mut().for_each(join);
+            if let SecretFrom::File(file) = &mut signals.bearer {
+                join(file);
             }
         }
         for server in &mut self.servers {

@@ -10,6 +10,7 @@ mod limits;
 mod mtls;
 mod proofs;
 mod seal;
+mod signals;
 mod tls;
 mod workloads;
 
@@ -310,7 +311,7 @@ pub(super) const DOCUMENT: Section = once(
         keys::SECTION,
         once(
             "store",
-            "Users, clients and grants of the authority.",
+            "What is revoked, for all replicas; users, clients and grants of the authority.",
             &[key(
                 "url",
                 Kind::Text,
@@ -319,6 +320,7 @@ pub(super) const DOCUMENT: Section = once(
             )],
             &[],
         ),
+        signals::SECTION,
         proofs::EPHEMERAL,
         once(
             "authority",

@@ -123,8 +123,10 @@ impl RevocationLog {
                 Pool::Sqlite(pool) => {
                     let mut write = pool.begin_with("BEGIN IMMEDIATE").await?;
                     let entry = make();
-                    add_in(&mut write, &entry).await?;
-                    end_in(&mut write, &entry).await?;
+                    match add_in(&mut write, &entry).await? {
+                        Added::Now => end_in(&mut write, &entry).await?,
+                        Added::Before => {}
+                    }
                     write.commit().await?;
                     Ok(entry)
                 }
@@ -194,6 +196,13 @@ impl RevocationLog {
     }
 }
 
+/// Whether an entry was there before. What it ended then has ended; who logged in again since is not touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    Now,
+    Before,
+}
+
 async fn prepare(pool: &Pool) -> Result<(), sqlx::Error> {
     match pool {
         Pool::Sqlite(pool) => {
@@ -235,7 +244,7 @@ pub(super) async fn prepare_for(write: &mut SqliteConnection, issuer: &Issuer) -
 pub(super) async fn add_in(
     write: &mut Transaction<'static, Sqlite>,
     entry: &Entry,
-) -> Result<(), sqlx::Error> {
+) -> Result<Added, sqlx::Error> {
     let before: i64 = sqlx::query_scalar(LOCK).fetch_one(&mut **write).await?;
     let seq = before.saturating_add(1);
     let added = sqlx::query(ADD)
@@ -247,8 +256,9 @@ pub(super) async fn add_in(
         .await?;
     if added.rows_affected() == 1 {
         sqlx::query(ADVANCE).bind(seq).execute(&mut **write).await?;
+        return Ok(Added::Now);
     }
-    Ok(())
+    Ok(Added::Before)
 }
 
 /// Ends at the authority beside the table what is revoked: what is of its own users, agents and grants.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use portcullis_core::ids::{ClientId, ResourceUri, ScopeSet, Subject};
+use portcullis_core::ids::{ClientId, Issuer, ResourceUri, RevocationId, ScopeSet, Subject};
 use portcullis_core::oauth::pkce::Verifier;
 use portcullis_core::oauth::server::Refusal;
 use portcullis_core::oauth::server::client::{Authentication, Client, ClientName, GrantType, Provenance};
@@ -12,6 +12,7 @@ use portcullis_core::oauth::server::code::{Code, Grant, Redemption};
 use portcullis_core::oauth::server::opaque::Opaque;
 use portcullis_core::oauth::server::redirect::RedirectUri;
 use portcullis_core::oauth::server::refresh::{GRACE, Use};
+use portcullis_core::revocation::{By, Entry, Extent, Reason, Target};
 use portcullis_core::time::{Lifetime, UnixTime};
 use portcullis_net::random::System;
 
@@ -592,4 +593,36 @@ async fn no_secret_is_in_the_files() {
         let text = secret.reveal().as_bytes();
         assert!(!bytes.windows(text.len()).any(|window| window == text));
     }
+}
+
+#[tokio::test]
+async fn a_revocation_that_comes_again_ends_nothing_that_began_since() {
+    let folder = Folder::new();
+    let (store, first) = refreshable(&folder).await;
+    let issuer = Issuer::parse("https://as.example").unwrap();
+    let store = store.issuing(&issuer, Lifetime::from_hours(1)).await.unwrap();
+    let log = RevocationLog::open(&format!("sqlite:{}", folder.file().display())).unwrap();
+    let target = Target::User {
+        issuer,
+        subject: alice(),
+        extent: Extent::IssuedUntil(NOW),
+    };
+    let by = By::Transmitter("https://ssf.example".to_owned());
+    let id = RevocationId::parse("s-1").unwrap();
+    let entry =
+        Entry::Revoke(target.revoked(id, NOW, Lifetime::from_days(1), Reason::of("session-revoked"), by));
+    let again = entry.clone();
+    log.add(move || entry).unwrap();
+    assert_eq!(
+        rotate(&store, &first, NOW).await.err(),
+        Some(Refusal::RefreshTokenRevoked)
+    );
+    // Alice logs in again.
+    let verifier = Verifier::generate(&System).unwrap();
+    let code = keep_code(&store, &verifier).await;
+    let second = opaque();
+    redeem(&store, &code, &verifier, &second).await.unwrap();
+    log.add(move || again).unwrap();
+    assert!(rotate(&store, &second, NOW).await.is_ok());
+    assert_eq!(log.count().unwrap(), 1);
 }
