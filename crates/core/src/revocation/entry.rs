@@ -276,7 +276,7 @@ impl Reason {
     /// Takes one line of 1 to [`REASON_BYTES`] bytes.
     ///
     /// # Errors
-    /// [`NoReason`].
+    /// `NoReason`.
     pub fn parse(text: &str) -> Result<Self, NoReason> {
         let text = text.trim();
         if text.is_empty() || text.len() > REASON_BYTES || text.chars().any(char::is_control) {
