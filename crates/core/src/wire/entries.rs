@@ -12,6 +12,10 @@ use super::json::Refused;
 #[derive(Clone)]
 pub(crate) struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
+#[cfg_attr(
+    not(feature = "policy"),
+    expect(dead_code, reason = "most of it is what policy needs: an agent has none")
+)]
 impl<'a> Entries<'a> {
     /// Reads an object: every name once, and none like one of `wanted` but in case.
     pub(crate) fn read(object: &'a str, wanted: &[&'static str]) -> Result<Self, Refused> {

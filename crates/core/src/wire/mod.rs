@@ -9,12 +9,9 @@
 mod agreement;
 mod call;
 pub mod challenge;
+pub(crate) mod entries;
 mod envelope;
 mod error;
-// What a server says is changed for policy's sake: an agent has none.
-#[cfg(feature = "policy")]
-pub(crate) mod entries;
-#[cfg(feature = "policy")]
 pub(crate) mod flat;
 pub(crate) mod json;
 mod method;
