@@ -11,6 +11,10 @@ use tokio::sync::mpsc;
 use crate::gateway::answer;
 use crate::gateway::upstream::UpstreamError;
 
+/// JSON-RPC 2.0 §5.1: codes that the bridge itself answers with.
+pub(super) const METHOD_NOT_FOUND: i64 = -32601;
+pub(super) const INVALID_PARAMS: i64 = -32602;
+
 /// What goes onto a client's stream. One message waits at most: a client that does not read holds up its own call.
 pub(super) type Outgoing = mpsc::Sender<Result<Bytes, UpstreamError>>;
 pub(super) type Coming = mpsc::Receiver<Result<Bytes, UpstreamError>>;

@@ -18,16 +18,12 @@ use portcullis_net::fetch::Body;
 use serde_json::value::RawValue;
 
 use super::line::{Line, answered, unreadable};
-use super::reply::{self, nothing, number};
+use super::reply::{self, INVALID_PARAMS, METHOD_NOT_FOUND, nothing, number};
 use crate::gateway::answer;
 use crate::gateway::upstream::{CallInfo, UpstreamError};
 use places::Places;
 use session::Session;
 use sessions::Sessions;
-
-/// JSON-RPC 2.0 §5.1.
-const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_PARAMS: i64 = -32602;
 
 /// All legacy clients of one modern server.
 pub(super) struct LegacyClients {

@@ -19,16 +19,12 @@ use portcullis_net::fetch::Body;
 use serde_json::value::RawValue;
 
 use super::line::{Line, Messages, media_type, unreadable};
-use super::reply::{self, nothing, number};
+use super::reply::{self, INVALID_PARAMS, METHOD_NOT_FOUND, nothing, number};
 use crate::gateway::answer;
 use crate::gateway::upstream::{CallInfo, UpstreamError};
 use held::{Held, Waiting};
 use running::{Ongoing, Running, Step};
 use sessions::{NotOpened, Sessions};
-
-/// JSON-RPC 2.0 §5.1.
-const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_PARAMS: i64 = -32602;
 
 /// All modern clients of one legacy server.
 #[derive(Debug)]
